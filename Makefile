@@ -1,0 +1,36 @@
+# make run: Fashion-MNIST from raw IDX to a trained classifier. make test: every check.
+PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell command -v python$(v) 2>/dev/null)) python3)
+BIN := .venv/bin
+DATA ?= data
+
+.PHONY: install run test bench lock clean
+
+install: .venv/.installed
+
+# Made anew when the lock file or the metadata is newer than the last installation.
+.venv/.installed: requirements.lock setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "recordmill needs Python 3.11 to 3.13, found %s at %s; set PYTHON=" % (sys.version.split()[0], sys.executable))'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: install
+	$(BIN)/recordmill fetch fashion-mnist --to $(DATA)/raw/fashion-mnist
+	$(BIN)/recordmill run --input $(DATA)/raw/fashion-mnist --output $(DATA)/tfrecord --model_dir $(DATA)/model
+
+test: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -n 2
+
+bench: install
+	for b in tests/bench/bench_*.py; do $(BIN)/python $$b || exit 1; done
+
+lock: install
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra gcp --no-emit-index-url --no-header --no-annotate setup.py requirements.in --output-file requirements.lock
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,184 @@
+"""Convert: a plan to a finished dataset. This file only wires."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.metrics import Metrics
+
+from . import engine, files, manifest, output
+from .encode import EncodeExamples
+from .manifest import Manifest
+from .plan import Plan, PlanOptions, Shard, make_plan
+from .read import METRICS, ReadFromIdx, Shards, check_unchanged
+from .source import SourceFile
+from .write import Receipt, WriteToTFRecord, digest_file
+
+COMPRESSION = {"none": CompressionTypes.UNCOMPRESSED, "gzip": CompressionTypes.GZIP}
+
+
+class _SortOut(beam.DoFn):  # type: ignore[misc]  # Beam has no types
+    """Shards that an earlier run finished come out as their receipts, tagged `kept`."""
+
+    def __init__(self, folder: str, plan: Plan) -> None:
+        self._folder, self._plan = folder, plan
+        self._kept = Metrics.counter(METRICS, "shards_kept")
+
+    def process(self, shard: Shard) -> Iterator[Any]:
+        receipt = output.kept_receipt(self._folder, self._plan, shard)
+        if receipt is None:
+            yield shard
+        else:
+            self._kept.inc()
+            yield beam.pvalue.TaggedOutput("kept", receipt)
+
+
+def digest_source(part: SourceFile) -> tuple[str, int, str]:
+    """`(name, bytes, sha256)` of a source file, as it is stored."""
+    num_bytes, sha256, _ = digest_file(part.path)
+    check_unchanged(part)
+    return part.name, num_bytes, sha256
+
+
+def _publish(
+    _: Any, folder: str, plan: Plan, receipts: list[Receipt], sources: list[tuple[str, int, str]]
+) -> None:
+    for part in plan.source_files():
+        check_unchanged(part)
+    manifest.publish(folder, manifest.make_manifest(plan, receipts, sources))
+    output.clean(folder)
+
+
+class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
+    """Writes all shards of a plan, then the manifest.
+
+    Args:
+      plan: What to write.
+      folder: The dataset's own folder, `<output>/<name>/<version>`.
+    """
+
+    def __init__(self, plan: Plan, folder: str) -> None:
+        """Takes a plan and the folder that `output.prepare` made ready."""
+        super().__init__()
+        self._plan, self._folder = plan, folder
+
+    def expand(self, pipeline: Any) -> Any:
+        """The graph's size depends on splits and files, not on records or shards."""
+        plan, folder = self._plan, self._folder
+        receipts = []
+        for split in plan.splits:
+            name = split.name
+            shards = (
+                pipeline
+                | f"Shards-{name}" >> Shards(plan, name)
+                | f"SortOut-{name}"
+                >> beam.ParDo(_SortOut(folder, plan)).with_outputs("kept", main="todo")
+            )
+            written = (
+                shards.todo  # Shard
+                | f"ReadFromIdx-{name}"
+                >> ReadFromIdx(plan, name, output.state_path(folder, "inflated"))
+                | f"EncodeExamples-{name}" >> EncodeExamples(plan.features)
+                | f"WriteToTFRecord-{name}"
+                >> WriteToTFRecord(
+                    files.join(folder, plan.prefix(name)),
+                    compression_type=COMPRESSION[plan.compression],
+                )  # Receipt
+                | f"Note-{name}" >> beam.Map(lambda r, at: output.save_receipt(at, r), folder)
+            )
+            receipts += [shards.kept, written]
+        sources = (
+            pipeline
+            | "SourceFiles" >> beam.Create(plan.source_files())
+            | "SpreadSourceFiles" >> beam.Reshuffle()
+            | "DigestSources" >> beam.Map(digest_source)  # (name, bytes, sha256)
+        )
+        return (
+            pipeline
+            | "Once" >> beam.Create([None])
+            | "Publish"
+            >> beam.Map(
+                _publish,
+                folder,
+                plan,
+                beam.pvalue.AsList(receipts | beam.Flatten()),
+                beam.pvalue.AsList(sources),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion came to.
+
+    Attributes:
+      folder: The dataset's folder.
+      kept: Shards that were finished before and taken over.
+      counters: Beam's counters of this package, of this run alone.
+    """
+
+    folder: str
+    manifest: Manifest
+    kept: int
+    counters: dict[str, int]
+
+
+def convert(
+    *,
+    output: str,
+    beam_args: Sequence[str] = (),
+    overwrite: bool = False,
+    on_start: Callable[[Plan, str], Any] | None = None,
+    **options: Any,
+) -> Conversion:
+    """Plans and converts; what an earlier run of the same plan finished is kept.
+
+    Args:
+      output: The folder under which `<name>/<version>/` is made.
+      beam_args: Flags for Beam's PipelineOptions; none runs on this machine.
+      overwrite: Replaces a dataset of another plan.
+      on_start: Called with the plan and the dataset's folder before the pipeline runs.
+      **options: The fields of `PlanOptions`.
+
+    Raises:
+      RecordmillError: Bad input, an output that must not be lost, a failure of the runner.
+    """
+    return run_plan(
+        make_plan(PlanOptions(**options)),
+        output,
+        beam_args=beam_args,
+        overwrite=overwrite,
+        on_start=on_start,
+    )
+
+
+def run_plan(
+    plan: Plan,
+    output_folder: str,
+    *,
+    beam_args: Sequence[str] = (),
+    overwrite: bool = False,
+    on_start: Callable[[Plan, str], Any] | None = None,
+) -> Conversion:
+    """Converts a plan; see `convert`."""
+    folder = files.join(output_folder, plan.folder)
+    parallel = sum(split.num_shards for split in plan.splits)
+    options = engine.make_options(beam_args, plan.num_records * plan.stride, parallel)
+    output.check_ours(folder)
+    with output.locked(folder):
+        finished = output.prepare(folder, plan, overwrite=overwrite)
+        if finished is not None:
+            manifest.check_shards(folder, finished)
+            output.clean(folder)
+            return Conversion(folder, finished, parallel, {})
+        if on_start:
+            on_start(plan, folder)
+        result = engine.run(lambda p: p | "Convert" >> Convert(plan, folder), options)
+        counters = engine.counters(result)
+        return Conversion(
+            folder, manifest.load_manifest(folder), counters.get("shards_kept", 0), counters
+        )

@@ -1,0 +1,261 @@
+"""The manifest: what a finished dataset is. It is written last; without it there is no dataset.
+
+It holds nothing that depends on time, runner or number of workers, so that two conversions of one
+plan leave the same manifest, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import Any
+
+from . import files, schema
+from .errors import DatasetError, OutputError
+from .plan import Plan
+
+MANIFEST = "manifest.json"
+MANIFEST_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A shard of a finished dataset.
+
+    Attributes:
+      file: Its name in the dataset's folder.
+      num_bytes: Its size as stored.
+      sha256: Of the file, in hexadecimal.
+      crc32c: Of the file, in hexadecimal.
+    """
+
+    file: str
+    records: int
+    num_bytes: int
+    sha256: str
+    crc32c: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A finished dataset.
+
+    Attributes:
+      plan: What it was made from.
+      sources: Each source file: name, num_bytes, sha256.
+      splits: The shards of each split, in order.
+      counters: Sums over all shards.
+      versions: Of what took part.
+    """
+
+    plan: Plan
+    sources: tuple[dict[str, Any], ...]
+    splits: dict[str, tuple[ShardEntry, ...]]
+    counters: dict[str, int]
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the digests of all shards in order, in hexadecimal."""
+        text = "".join(
+            f"{split} {shard.sha256}\n" for split, shards in self.splits.items() for shard in shards
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def count(self, split: str) -> int:
+        """Number of records of a split."""
+        return sum(shard.records for shard in self.splits[split])
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as JSON values."""
+        plan = self.plan
+        value = {
+            "format": MANIFEST_FORMAT,
+            "name": plan.name,
+            "version": plan.version,
+            "digest": self.digest,
+            "plan_digest": plan.digest(),
+            "splits": {
+                split: {
+                    "records": self.count(split),
+                    "num_bytes": sum(shard.num_bytes for shard in shards),
+                    "shards": [asdict(shard) for shard in shards],
+                }
+                for split, shards in self.splits.items()
+            },
+            "layout": asdict(plan.layout),
+            "counters": self.counters,
+            "sources": list(self.sources),
+            "versions": self.versions,
+            "plan": plan.to_json(),
+        }
+        return {**value, "checksum": hashlib.sha256(_text(value)).hexdigest()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], path: str) -> Manifest:
+        """The reverse of `to_json`.
+
+        Raises:
+          DatasetError: It is not a manifest, or contradicts itself.
+        """
+        try:
+            manifest = cls(
+                plan=Plan.from_json(value["plan"]),
+                sources=tuple(value["sources"]),
+                splits={
+                    split: tuple(ShardEntry(**shard) for shard in entry["shards"])
+                    for split, entry in value["splits"].items()
+                },
+                counters=dict(value["counters"]),
+                versions=dict(value["versions"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DatasetError(
+                f"{path}: not a manifest of recordmill ({error!r}); repair the dataset, or convert "
+                "it again"
+            ) from error
+        for shards in manifest.splits.values():
+            for shard in shards:
+                if "/" in shard.file or shard.file in ("", ".", ".."):
+                    raise DatasetError(f"{path}: shard {shard.file!r} leads outside of its folder")
+        return manifest
+
+
+def versions() -> dict[str, str]:
+    """Versions of what makes the bytes."""
+    names = ("recordmill", "apache-beam", "numpy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def _text(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def write_json(path: str, value: Any) -> None:
+    """Replaces a JSON file in one step."""
+    files.write_bytes(path, _text(value))
+
+
+def load_manifest(folder: str) -> Manifest:
+    """Reads the manifest of a dataset.
+
+    Raises:
+      DatasetError: None is there, or it is damaged.
+    """
+    path = files.join(folder, MANIFEST)
+    if not files.exists(path):
+        raise DatasetError(
+            f"{folder}: no {MANIFEST}, so this is no finished dataset; a conversion that was "
+            "stopped is finished by starting the same convert command again"
+        )
+    content = files.read_bytes(path)
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise DatasetError(f"{path}: not JSON ({error}); repair the dataset") from error
+    if not isinstance(value, dict) or value.get("format") != MANIFEST_FORMAT:
+        raise DatasetError(
+            f"{path}: not a manifest of format {MANIFEST_FORMAT}; it was made by another version "
+            "of recordmill, or damaged: convert again"
+        )
+    manifest = Manifest.from_json(value, path)
+    # Written again, it must come out as it stands there: no byte of it is without meaning.
+    if _text(manifest.to_json()) != content:
+        raise DatasetError(
+            f"{path}: its checksum does not fit; it was changed after it was written: repair the "
+            "dataset, or convert it again"
+        )
+    return manifest
+
+
+def make_manifest(
+    plan: Plan,
+    receipts: Iterable[Any],
+    sources: Iterable[tuple[str, int, str]],
+) -> Manifest:
+    """Compares what was written with what was planned, and tells it.
+
+    Args:
+      plan: What was planned.
+      receipts: `write.Receipt` of each shard, in any order.
+      sources: `(name, bytes, sha256)` of each source file, in any order.
+
+    Raises:
+      OutputError: A shard is missing or of another number of records: the runner lost elements.
+    """
+    by_shard = {(receipt.split, receipt.index): receipt for receipt in receipts}
+    splits: dict[str, tuple[ShardEntry, ...]] = {}
+    for split in plan.splits:
+        entries = []
+        for shard in split.shards():
+            receipt = by_shard.get((split.name, shard.index))
+            if receipt is None or receipt.records != shard.count:
+                raise OutputError(
+                    f"{plan.shard_name(shard)}: {receipt.records if receipt else 'no'} records "
+                    f"were written of {shard.count} planned: the runner lost elements; start the "
+                    "same command again, with another runner or --direct_running_mode=in_memory"
+                )
+            entries.append(
+                ShardEntry(
+                    plan.shard_name(shard),
+                    receipt.records,
+                    receipt.num_bytes,
+                    receipt.sha256,
+                    receipt.crc32c,
+                )
+            )
+        splits[split.name] = tuple(entries)
+    shards = [shard for entries in splits.values() for shard in entries]
+    return Manifest(
+        plan=plan,
+        sources=tuple(
+            {"name": name, "num_bytes": num_bytes, "sha256": sha256}
+            for name, num_bytes, sha256 in sorted(set(sources))
+        ),
+        splits=splits,
+        counters={
+            "records": sum(shard.records for shard in shards),
+            "num_bytes": sum(shard.num_bytes for shard in shards),
+            "shards": len(shards),
+        },
+        versions=versions(),
+    )
+
+
+def check_shards(folder: str, manifest: Manifest) -> None:
+    """Compares each shard's size with the manifest's.
+
+    Raises:
+      DatasetError: A shard is missing, or of another size.
+    """
+    for shards in manifest.splits.values():
+        for shard in shards:
+            path = files.join(folder, shard.file)
+            found = files.match(path)
+            size = found[0][1] if found else None
+            if size != shard.num_bytes:
+                what = "is missing" if size is None else f"has {size} bytes"
+                raise DatasetError(
+                    f"{path}: {what}, the manifest says {shard.num_bytes} bytes; repair the "
+                    "dataset with: recordmill repair"
+                )
+
+
+def publish(folder: str, manifest: Manifest) -> None:
+    """Writes the metadata of a dataset, the manifest last."""
+    plan = manifest.plan
+    splits = [
+        (name, sum(s.num_bytes for s in shards), [s.records for s in shards])
+        for name, shards in manifest.splits.items()
+    ]
+    info = schema.dataset_info_json(plan.name, plan.version, plan.description, splits)
+    write_json(files.join(folder, "dataset_info.json"), info)
+    write_json(files.join(folder, "features.json"), schema.features_json(plan.features))
+    texts = {"schema.pbtxt": schema.schema_pbtxt(plan.features)}
+    for name, text in {**texts, **schema.label_files(plan.features)}.items():
+        files.write_bytes(files.join(folder, name), text.encode())
+    write_json(files.join(folder, MANIFEST), manifest.to_json())

@@ -1,0 +1,397 @@
+"""Options and headers become a Plan: every shard's records, bytes and name, before data moves.
+
+The bytes of a shard are a function of the plan and the shard's number. Nothing else may enter:
+not the runner, not the number of workers, not the time, not the folder in which the input lies.
+The digest covers just what decides the bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from . import example, idx
+from .errors import UsageError
+from .features import (
+    ExampleFormat,
+    Feature,
+    FeatureOptions,
+    make_features,
+)
+from .idx import IdxHeader
+from .order import Order, Permutation, SourceOrder, even_ranges
+from .source import Source, SourceFile, check_name, check_version, find_source
+
+DEFAULT_NUM_SHARDS = 8
+MAX_NUM_SHARDS = 100_000  # five digits stand in each shard's name
+PLAN_FORMAT = 1
+BLOCK_BYTES = 2 << 20
+Shuffle = Literal["record", "none"]
+Compression = Literal["none", "gzip"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """What a user decides about the bytes of a dataset.
+
+    Attributes:
+      input: A folder or a `dataset.toml`.
+      name: Of the dataset; None takes the source's.
+      version: None takes the source's.
+      num_shards: For all splits, or by split; None leaves it to `max_shard_size_bytes`, or is 8.
+      max_shard_size_bytes: No shard is larger (before compression).
+      shuffle: "record" puts the records into a seeded order, "none" keeps the source's.
+      seed: Of that order.
+      validation: Carved off train: a fraction below 1, or a number of records.
+      max_records_per_split: Converts only the first of each split, in the planned order.
+      compression: "gzip" gives up fixed stride and random access.
+      example_format: "article" writes the article's record.
+      shape_features: Adds height, width and depth.
+      index_feature: Adds the number of the source record.
+      features: Wishes by column, over those of `dataset.toml`.
+    """
+
+    input: str
+    name: str | None = None
+    version: str | None = None
+    num_shards: int | Mapping[str, int] | None = None
+    max_shard_size_bytes: int | None = None
+    shuffle: Shuffle = "record"
+    seed: int = 0
+    validation: float | int = 0
+    max_records_per_split: int | None = None
+    compression: Compression = "none"
+    example_format: ExampleFormat = "default"
+    shape_features: bool = False
+    index_feature: bool = False
+    features: Mapping[str, FeatureOptions] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Checks each field by itself."""
+        if self.name is not None:
+            check_name("name", self.name)
+        if self.version is not None:
+            check_version(self.version)
+        counts = self.num_shards
+        by_split = counts if isinstance(counts, Mapping) else {"every split": counts}
+        for split, count in by_split.items():
+            if count is not None and not 1 <= count <= MAX_NUM_SHARDS:
+                raise UsageError(f"num_shards {count} for {split}: wanted 1 to {MAX_NUM_SHARDS}")
+        if self.max_shard_size_bytes is not None and self.max_shard_size_bytes < 1:
+            raise UsageError(f"max_shard_size {self.max_shard_size_bytes}: wanted 1 byte or more")
+        if self.max_records_per_split is not None and self.max_records_per_split < 1:
+            raise UsageError(
+                f"max_records_per_split {self.max_records_per_split}: wanted 1 or more"
+            )
+        if self.validation < 0 or (isinstance(self.validation, float) and self.validation >= 1):
+            raise UsageError(
+                f"validation {self.validation}: wanted a fraction from 0 up to, not including, 1, "
+                "or a whole number of records"
+            )
+        for name, kind in (
+            ("shuffle", Shuffle),
+            ("compression", Compression),
+            ("example_format", ExampleFormat),
+        ):
+            if getattr(self, name) not in get_args(kind):
+                raise UsageError(
+                    f"{name} {getattr(self, name)!r}: wanted {' or '.join(get_args(kind))}"
+                )
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard to be written: the records at positions `[start, stop)` of its source's order.
+
+    >>> Shard("train", index=0, num_shards=8, start=0, stop=7500).count
+    7500
+    """
+
+    split: str
+    index: int
+    num_shards: int
+    start: int
+    stop: int
+
+    @property
+    def count(self) -> int:
+        """Number of records."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split of the output: a range of positions of a source split, cut into shards."""
+
+    name: str
+    source: str
+    start: int
+    stop: int
+    num_shards: int
+
+    @property
+    def count(self) -> int:
+        """Number of records."""
+        return self.stop - self.start
+
+    def shards(self) -> list[Shard]:
+        """The shards in order; their lengths differ by one record at most."""
+        ranges = even_ranges(self.start, self.stop, self.num_shards)
+        return [
+            Shard(self.name, index, self.num_shards, start, stop)
+            for index, (start, stop) in enumerate(ranges)
+        ]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the bytes of a dataset, and where its input lies.
+
+    Attributes:
+      sources: source split -> column -> files.
+      splits: Those of the output; "validation" has "train" as its source.
+    """
+
+    name: str
+    version: str
+    description: str
+    features: tuple[Feature, ...]
+    sources: dict[str, dict[str, tuple[SourceFile, ...]]]
+    splits: tuple[Split, ...]
+    shuffle: Shuffle
+    seed: int
+    compression: Compression
+
+    @property
+    def layout(self) -> example.Layout:
+        """Where the features stand in each framed record."""
+        return example.layout_of(self.features)
+
+    @property
+    def stride(self) -> int:
+        """Bytes from one record to the next, before compression."""
+        return self.layout.stride
+
+    @property
+    def block_records(self) -> int:
+        """Records that are read, encoded and written at a time."""
+        return max(1, BLOCK_BYTES // self.stride)
+
+    @property
+    def num_records(self) -> int:
+        """Records of all splits."""
+        return sum(split.count for split in self.splits)
+
+    def split(self, name: str) -> Split:
+        """The split of this name."""
+        return next(split for split in self.splits if split.name == name)
+
+    def source_count(self, source: str) -> int:
+        """Records of a source split."""
+        return sum(part.header.count for part in next(iter(self.sources[source].values())))
+
+    def order(self, source: str) -> Order:
+        """Which record of a source split stands at which position."""
+        if self.shuffle == "none":
+            return SourceOrder(self.source_count(source))
+        return Permutation(self.source_count(source), self.seed, source)
+
+    def source_files(self) -> list[SourceFile]:
+        """Every file of the input, each once."""
+        return [
+            part
+            for columns in self.sources.values()
+            for parts in columns.values()
+            for part in parts
+        ]
+
+    @property
+    def folder(self) -> str:
+        """The dataset's folder, relative to the output."""
+        return f"{self.name}/{self.version}"
+
+    def prefix(self, split: str) -> str:
+        """What the names of a split's shards begin with, as TFDS names them."""
+        return f"{self.name}-{split}.tfrecord"
+
+    def shard_name(self, shard: Shard) -> str:
+        """The file name of a shard."""
+        return f"{self.prefix(shard.split)}-{shard.index:05d}-of-{shard.num_shards:05d}"
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the bytes, as JSON values: no folder, no time, no machine."""
+        plan = self.to_json()
+        del plan["description"]
+        for columns in plan["sources"].values():
+            for parts in columns.values():
+                for part in parts:
+                    del part["path"], part["version"]
+        return plan
+
+    def digest(self) -> str:
+        """SHA-256 of the identity, in hexadecimal."""
+        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+        return {"format": PLAN_FORMAT, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """The reverse of `to_json`, also after a trip through JSON text."""
+        if value.get("format") != PLAN_FORMAT:
+            raise UsageError(
+                f"a plan of format {value.get('format')!r}, wanted {PLAN_FORMAT}: it was made by "
+                "another version of recordmill; convert again, or install that version"
+            )
+
+        def source_file(part: Mapping[str, Any]) -> SourceFile:
+            header = IdxHeader(part["header"]["dtype"], tuple(part["header"]["shape"]))
+            return SourceFile(**{**part, "header": header})
+
+        return cls(
+            name=value["name"],
+            version=value["version"],
+            description=value["description"],
+            features=features_from_json(value["features"]),
+            sources={
+                split: {
+                    column: tuple(source_file(part) for part in parts)
+                    for column, parts in columns.items()
+                }
+                for split, columns in value["sources"].items()
+            },
+            splits=tuple(Split(**split) for split in value["splits"]),
+            shuffle=value["shuffle"],
+            seed=value["seed"],
+            compression=value["compression"],
+        )
+
+
+def features_from_json(values: list[dict[str, Any]]) -> tuple[Feature, ...]:
+    """Features from the form that `dataclasses.asdict` gives them, lists for tuples or not."""
+    return tuple(
+        Feature(**{**value, "shape": tuple(value["shape"]), "names": tuple(value["names"])})
+        for value in values
+    )
+
+
+def _num_shards(options: PlanOptions, split: str, count: int, stride: int) -> int:
+    wanted = options.num_shards
+    if isinstance(wanted, Mapping):
+        wanted = wanted.get(split)
+    limit = options.max_shard_size_bytes
+    if limit is not None:
+        if limit < stride:
+            raise UsageError(f"max_shard_size {limit} bytes: one record takes {stride}; allow more")
+        needed = -(-count // (limit // stride))
+        wanted = max(wanted or 1, needed)
+    wanted = DEFAULT_NUM_SHARDS if wanted is None else wanted
+    if wanted > MAX_NUM_SHARDS:
+        raise UsageError(
+            f"split {split!r} would have {wanted} shards, {MAX_NUM_SHARDS} at most; raise "
+            "max_shard_size"
+        )
+    # An empty shard is of no use to a reader, but a split needs one file.
+    return max(1, min(wanted, count))
+
+
+def _ranges(options: PlanOptions, source: Source) -> list[tuple[str, str, int, int]]:
+    """(split, source split, start, stop): positions in the source split's order."""
+    ranges = []
+    for split in source.splits:
+        count = source.count(split)
+        carved = 0
+        if split == "train" and options.validation:
+            share = options.validation
+            carved = round(share * count) if isinstance(share, float) else share
+            if not 0 < carved < count:
+                raise UsageError(
+                    f"validation {options.validation} of {count} train records leaves "
+                    f"{count - carved} for train and {carved} for validation; wanted both above 0"
+                )
+        ranges.append((split, split, 0, count - carved))
+        if carved:
+            ranges.append(("validation", split, count - carved, count))
+    return ranges
+
+
+def make_plan(options: PlanOptions) -> Plan:
+    """Reads the headers of the input and decides everything.
+
+    Raises:
+      InputError: The input is not what it claims to be.
+      UsageError: The options ask for what cannot be.
+    """
+    source = find_source(options.input)
+    if options.validation and "train" not in source.splits:
+        raise UsageError(
+            f"validation {options.validation}: no split 'train' to carve it off; there is "
+            f"{', '.join(source.splits)}"
+        )
+    if options.validation and "validation" in source.splits:
+        raise UsageError(
+            f"validation {options.validation}: {options.input} has a split 'validation' already"
+        )
+    wishes = {
+        column: _merge(source.options.get(column), options.features.get(column))
+        for column in {**source.options, **options.features}
+    }
+    features = make_features(
+        source.columns,
+        wishes,
+        example_format=options.example_format,
+        shape_features=options.shape_features,
+        index_count=max(map(source.count, source.splits)) if options.index_feature else None,
+    )
+    stride = example.layout_of(features).stride
+    ranges = _ranges(options, source)
+    if isinstance(options.num_shards, Mapping):
+        for split in options.num_shards:
+            if split not in (names := [r[0] for r in ranges]):
+                raise UsageError(f"num_shards: no split {split!r}; there is {', '.join(names)}")
+    splits = []
+    for split, origin, start, stop in ranges:
+        if options.max_records_per_split is not None:
+            stop = min(stop, start + options.max_records_per_split)
+        shards = _num_shards(options, split, stop - start, stride)
+        splits.append(Split(split, origin, start, stop, shards))
+    return Plan(
+        name=options.name or check_name("name", source.name),
+        version=options.version or check_version(source.version),
+        description=source.description,
+        features=features,
+        sources=source.splits,
+        splits=tuple(splits),
+        shuffle=options.shuffle,
+        seed=options.seed,
+        compression=options.compression,
+    )
+
+
+def _merge(base: FeatureOptions | None, over: FeatureOptions | None) -> FeatureOptions:
+    """The command line's wishes over those of `dataset.toml`, field by field."""
+    default = FeatureOptions()
+    changed = {
+        f.name: getattr(over, f.name)
+        for f in dataclasses.fields(FeatureOptions)
+        if over is not None and getattr(over, f.name) != getattr(default, f.name)
+    }
+    return dataclasses.replace(base or default, **changed)
+
+
+def estimate_peak_bytes(plan: Plan) -> int:
+    """Resident memory of one converting process: the same for a thousand times the records."""
+    base = 230 << 20  # Beam, numpy and the interpreter, measured
+    columns = [
+        sum(part.header.count * part.header.record_bytes for part in parts)
+        for by_column in plan.sources.values()
+        for parts in by_column.values()
+    ]
+    resident = min(sum(c for c in columns if c <= idx.RESIDENT_BYTES), 2 * idx.RESIDENT_BYTES)
+    return base + resident + 6 * max(BLOCK_BYTES, plan.stride)

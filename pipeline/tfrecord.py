@@ -1,0 +1,154 @@
+"""TFRecord framing, checksums, and reading without TensorFlow.
+
+    offset    bytes   meaning
+    0         8       length of the data, little-endian unsigned
+    8         4       masked CRC32C of those 8 bytes
+    12        length  data: a serialized message
+    12+length 4       masked CRC32C of the data
+
+    masked = rotate_right(crc, 15) + 0xA282EAD8, modulo 2**32
+
+Source: the TFRecord page of TensorFlow's guide. When all records of a file are of one length,
+the file is an array of equal rows, `uint8[n, stride]`, with stride = length + 16.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+from crc32c import crc32c
+
+from .errors import DatasetError
+
+HEADER_BYTES = 12
+FOOTER_BYTES = 4
+FRAME_BYTES = HEADER_BYTES + FOOTER_BYTES
+MASK_DELTA = 0xA282EAD8
+
+
+def mask(crc: int) -> int:
+    """TFRecord's masking of a CRC32C.
+
+    >>> hex(mask(0))
+    '0xa282ead8'
+    """
+    return ((crc >> 15 | crc << 17) + MASK_DELTA) & 0xFFFFFFFF
+
+
+def frame(data: bytes) -> bytes:
+    """One framed record."""
+    length = struct.pack("<Q", len(data))
+    return b"".join(
+        (
+            length,
+            struct.pack("<I", mask(crc32c(length))),
+            data,
+            struct.pack("<I", mask(crc32c(data))),
+        )
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _data_slices(count: int, stride: int) -> tuple[slice, ...]:
+    return tuple(
+        slice(start + HEADER_BYTES, start + stride - FOOTER_BYTES)
+        for start in range(0, count * stride, stride)
+    )
+
+
+def masked_crcs(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
+    """The masked CRC32C of the data of each framed row.
+
+    Args:
+      rows: uint8[n, stride], C order.
+
+    Returns:
+      uint32[n].
+    """
+    flat = rows.reshape(-1).data
+    # A C call a row, fed by C iterators: 0.3 us for 800 bytes, most of it the interpreter's.
+    crcs = np.fromiter(
+        map(crc32c, map(flat.__getitem__, _data_slices(*rows.shape))), np.uint32, len(rows)
+    )
+    masked: npt.NDArray[np.uint32] = (crcs >> np.uint32(15) | crcs << np.uint32(17)) + np.uint32(
+        MASK_DELTA
+    )
+    return masked
+
+
+def stored_crcs(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
+    """The checksums that stand at the end of framed rows, uint32[n]."""
+    return np.ascontiguousarray(rows[:, -FOOTER_BYTES:]).view("<u4")[:, 0]
+
+
+def damaged_rows(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """The numbers of the rows whose frame or data is not what was written.
+
+    Args:
+      rows: uint8[n, stride], framed records of `stride - 16` bytes.
+    """
+    wanted = np.frombuffer(frame_header(rows.shape[1] - FRAME_BYTES), np.uint8)
+    wrong = (rows[:, :HEADER_BYTES] != wanted).any(axis=1)
+    wrong |= stored_crcs(rows) != masked_crcs(rows)
+    return np.flatnonzero(wrong)
+
+
+def frame_header(length: int) -> bytes:
+    """The 12 bytes before the data of a record of this length."""
+    packed = struct.pack("<Q", length)
+    return packed + struct.pack("<I", mask(crc32c(packed)))
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record of a TFRecord file: its number, the offset of its frame in bytes, its data."""
+
+    number: int
+    offset: int
+    data: bytes
+
+
+def read_records(stream: IO[bytes], path: str, *, max_bytes: int | None = None) -> Iterator[Record]:
+    """Reads the records of any TFRecord file, one by one, and checks both checksums of each.
+
+    Args:
+      stream: Positioned at the start; inflated already where the file is compressed.
+      path: Named in errors.
+      max_bytes: Records longer than this are taken for damage; None sets no limit of its own.
+
+    Raises:
+      DatasetError: A record is damaged or cut off; names record and offset.
+    """
+    number = offset = 0
+    while head := stream.read(HEADER_BYTES):
+        place = f"{path}: record {number} at byte {offset}"
+        if len(head) < HEADER_BYTES:
+            raise DatasetError(
+                f"{place}: {len(head)} bytes of its header's {HEADER_BYTES}; the file is cut off"
+            )
+        length, length_crc = struct.unpack("<QI", head)
+        if mask(crc32c(head[:8])) != length_crc:
+            raise DatasetError(
+                f"{place}: the checksum of its length does not fit; the file is damaged, "
+                "or no TFRecord file, or compressed"
+            )
+        if max_bytes is not None and length > max_bytes:
+            raise DatasetError(f"{place}: {length} bytes long, of a file of {max_bytes}")
+        data = stream.read(length)
+        foot = stream.read(FOOTER_BYTES)
+        if len(data) < length or len(foot) < FOOTER_BYTES:
+            raise DatasetError(
+                f"{place}: {len(data) + len(foot)} of {length + FOOTER_BYTES} bytes; "
+                "the file is cut off"
+            )
+        if mask(crc32c(data)) != struct.unpack("<I", foot)[0]:
+            raise DatasetError(f"{place}: the checksum of its data does not fit; it is damaged")
+        yield Record(number, offset, data)
+        number += 1
+        offset += length + FRAME_BYTES

@@ -10,23 +10,26 @@ page cache is shared by all processes that map the same shard.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, SupportsIndex, overload
+from typing import IO, Any, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
+from crc32c import crc32c
 
 from . import files, manifest, tfrecord
 from .errors import DatasetError, UsageError
 from .example import Layout, decode_examples
 from .features import Feature
-from .manifest import MANIFEST, Manifest
+from .manifest import MANIFEST, Manifest, ShardEntry
 from .splits import Part, parse_split
 
+CHECK_BYTES = 8 << 20
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -90,13 +93,18 @@ class Dataset:
         return {split: self.manifest.count(split) for split in self.manifest.splits}
 
     @property
+    def random_access(self) -> bool:
+        """Whether records can be read by number."""
+        return self.manifest.plan.compression == "none"
+
+    @property
     def layout(self) -> Layout:
         """Where the features stand in each row.
 
         Raises:
           DatasetError: The shards are compressed, so a row has no place of its own.
         """
-        if self.manifest.plan.compression != "none":
+        if not self.random_access:
             raise DatasetError(
                 f"{self.path}: its shards are {self.manifest.plan.compression}, which cannot be "
                 "read by record number; convert with --compression none, or use train.load"
@@ -107,9 +115,19 @@ class Dataset:
         """Names of a feature's classes; () where none are known."""
         return next((f.names for f in self.features if f.name == feature), ())
 
-    def segments(self, split: str) -> list[Segment]:
-        """The rows of each shard that a split expression stands for, in order."""
-        return [s for part in parse_split(split, self.splits) for s in self._part(part)]
+    def segments(self, split: str, start: int = 0, stop: int | None = None) -> list[Segment]:
+        """Where records `[start, stop)` of a split expression stand, in order."""
+        segments, first = [], 0
+        for part in parse_split(split, self.splits):
+            for segment in self._part(part):
+                begin = max(segment.start, segment.start + start - first)
+                end = segment.stop
+                if stop is not None:
+                    end = min(end, segment.start + stop - first)
+                first += segment.count
+                if begin < end:
+                    segments.append(Segment(segment.path, begin, end))
+        return segments
 
     def _part(self, part: Part) -> Iterator[Segment]:
         first = 0
@@ -119,9 +137,92 @@ class Dataset:
                 yield Segment(files.join(self.path, shard.file), start, stop)
             first += shard.records
 
+    def entry(self, path: str) -> ShardEntry:
+        """What the manifest says of the shard at a path."""
+        return self._entries[path]
+
+    @functools.cached_property
+    def _entries(self) -> dict[str, ShardEntry]:
+        return {
+            files.join(self.path, shard.file): shard
+            for shards in self.manifest.splits.values()
+            for shard in shards
+        }
+
+    def check_shard(self, path: str) -> None:
+        """Compares a whole shard with its checksum in the manifest, at the speed of memory.
+
+        Raises:
+          DatasetError: It differs; names the first damaged record where one is found.
+        """
+        found = 0
+        with files.open_read(path) as stream:
+            while data := stream.read(CHECK_BYTES):
+                found = crc32c(data, found)
+        if f"{found:08x}" == self.entry(path).crc32c:
+            return
+        for _ in self._segment_blocks(Segment(path, 0, self.entry(path).records), check=True):
+            pass
+        raise DatasetError(
+            f"{path}: each record fits its own checksum, but the file is not the one that was "
+            "written: rebuild it with recordmill repair"
+        )
+
     def __getitem__(self, split: str) -> Records:
         """The records of a split expression such as `train` or `train[:80%]+validation`."""
-        return Records(self.segments(split), self.features, self.layout, check=self._check)
+        return self.records(split, check=self._check)
+
+    def records(self, split: str, *, check: bool) -> Records:
+        """As `dataset[split]`, with the checksums compared or not."""
+        return Records(self.segments(split), self.features, self.layout, check=check)
+
+    def blocks(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Arrays]:
+        """Records `[start, stop)` of a split expression in order, some at a time.
+
+        Works for compressed shards, too; what stands before `start` in a shard is then inflated
+        and passed over.
+
+        Raises:
+          DatasetError: A record is damaged; names shard and record.
+        """
+        for segment in self.segments(split, start, stop):
+            yield from self._segment_blocks(segment, check=self._check)
+
+    def _segment_blocks(self, segment: Segment, *, check: bool) -> Iterator[Arrays]:
+        plan, number = self.manifest.plan, segment.start
+        layout, step = plan.layout, plan.block_records
+        with open_shard(segment.path, plan.compression) as stream:
+            stream.seek(number * layout.stride)
+            while number < segment.stop:
+                wanted = min(step, segment.stop - number)
+                data = stream.read(wanted * layout.stride)
+                if len(data) < wanted * layout.stride:
+                    raise DatasetError(
+                        f"{segment.path}: record {number + len(data) // layout.stride}: the shard "
+                        "ends before it; rebuild it with recordmill repair"
+                    )
+                rows = np.frombuffer(data, np.uint8).reshape(wanted, layout.stride)
+                if check:
+                    check_rows(rows, segment.path, range(number, number + wanted))
+                yield decode_examples(self.features, layout, rows)
+                number += wanted
+
+
+@contextlib.contextmanager
+def open_shard(path: str, compression: str) -> Iterator[IO[bytes]]:
+    """Opens a shard for sequential reading, inflated where it is compressed.
+
+    Raises:
+      DatasetError: The gzip around it is broken.
+    """
+    with files.open_read(path) as stream:
+        if compression == "none":
+            yield stream
+            return
+        from .idx import inflating
+
+        with inflating(stream, path, DatasetError) as inflated:
+            yield inflated
 
 
 def open_dataset(path: str, *, check: bool = True) -> Dataset:

@@ -114,3 +114,46 @@ def even_ranges(start: int, stop: int, parts: int) -> list[tuple[int, int]]:
     total = stop - start
     bounds = [start + total * part // parts for part in range(parts + 1)]
     return list(zip(bounds[:-1], bounds[1:], strict=True))
+
+
+@dataclass(frozen=True)
+class WindowOrder:
+    """A shuffle for reading: short runs of records in random order, mixed inside windows.
+
+    A run is read from consecutive places, so a disk is not asked for single records; the records
+    of the runs that make a window, drawn from everywhere, are mixed among themselves. With one
+    window it is a uniform shuffle of all.
+
+    Attributes:
+      count: Number of records.
+      window: Records of a window.
+      seed: Of this order; another epoch takes another.
+      run: Records of a run.
+    """
+
+    count: int
+    window: int
+    seed: int
+    run: int = 32
+
+    def __call__(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The records at these positions, int64[n]; a bijection of `[0, count)`."""
+        if self.window >= self.count:
+            return Permutation(self.count, self.seed, "all")(positions)
+        # Whole runs fill the front; what is left over at the end is mixed into the last window.
+        runs = self.count // self.run
+        per_window = max(1, self.window // self.run) * self.run
+        windows = max(1, self.count // per_window)
+        owners = np.minimum(positions // per_window, windows - 1)
+        inside = np.empty_like(positions)
+        for owner in np.unique(owners):
+            start = int(owner) * per_window
+            stop = self.count if owner == windows - 1 else start + per_window
+            mine = owners == owner
+            mixed = Permutation(stop - start, self.seed, f"window {owner}")
+            inside[mine] = start + mixed(positions[mine] - start)
+        whole = inside < runs * self.run
+        result = inside.copy()
+        placed = Permutation(max(1, runs), self.seed, "runs")(inside[whole] // self.run)
+        result[whole] = placed * self.run + inside[whole] % self.run
+        return result

@@ -1,0 +1,245 @@
+"""Shards to batches: `load` gives a `tf.data.Dataset` of decoded features.
+
+A shard of fixed stride is an array of rows. In the order of the shards, many rows are read at
+once and cut into features by offset; a record costs a share of a few operations where
+`parse_single_example` pays several for each. A shuffled epoch's order is computed, not buffered,
+and its rows are gathered from memory maps. A shard's checksum is compared as a whole, before its
+first record is handed out: one pass at the speed of memory.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from pipeline.dataset import Arrays, Dataset, Records, Segment, open_dataset
+from pipeline.errors import UsageError
+from pipeline.example import Slot
+from pipeline.features import Feature
+from pipeline.order import WindowOrder, even_ranges
+
+# Bytes that are read and decoded by one operation, and what the file's buffer holds of them.
+CHUNK_BYTES = 1 << 20
+BUFFER_BYTES = 4 << 20
+# Records of a shuffled epoch that one call from the graph into Python fetches.
+FETCH_RECORDS = 4096
+
+
+def load(
+    dataset: str,
+    split: str = "train",
+    batch_size: int = 256,
+    *,
+    shuffle_buffer: int = 0,
+    seed: int | None = None,
+    repeat: bool = False,
+    cache: bool = False,
+    check: bool = True,
+    drop_remainder: bool = False,
+    input_context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """Loads a split as batches.
+
+    Args:
+      dataset: The dataset's folder, or one above that holds no other.
+      split: As in TFDS: `train`, `train[:80%]`, `train[5000:]+validation`.
+      batch_size: Records a batch; with an input context, of each input pipeline.
+      shuffle_buffer: Records that are mixed at a time; 0 keeps the order of the shards, which
+        `convert` has shuffled already; as many as there are, or more, is a uniform shuffle. No
+        record is buffered. Each iteration over the dataset has another order.
+      seed: Makes the orders repeatable.
+      repeat: Goes on for ever.
+      cache: Keeps the decoded records in memory from the first epoch on.
+      check: Compares each shard with the manifest's checksum before its records are handed out;
+        off only where bytes are known to be good.
+      drop_remainder: Leaves out a last batch that is not full.
+      input_context: Of a distributed trainer; each input pipeline gets its own part of the records.
+
+    Returns:
+      A dataset of known cardinality of dicts, by feature `[batch, *shape]`: bytes as their stored
+      dtype, int64_list as int64, float_list as float32.
+
+    Raises:
+      DatasetError: No finished dataset is there, or a shard is missing. A record that is damaged
+        is an error of tf.data when it is reached; its message names shard and record.
+      UsageError: A split that is not there, or an option out of range.
+    """
+    if batch_size < 1 or shuffle_buffer < 0:
+        raise UsageError(
+            f"batch_size {batch_size}, shuffle_buffer {shuffle_buffer}: wanted 1 or more, and 0 or "
+            "more"
+        )
+    opened = open_dataset(dataset, check=check)
+    count = sum(segment.count for segment in opened.segments(split))
+    start, stop = 0, count
+    if input_context is not None:
+        parts = even_ranges(0, count, input_context.num_input_pipelines)
+        start, stop = parts[input_context.input_pipeline_id]
+    if cache or (shuffle_buffer and opened.random_access):
+        records = InMemory(opened, split) if cache else CheckedRecords(opened, split, check)
+        blocks = _by_number(opened, records, start, stop, batch_size, shuffle_buffer, seed)
+    elif opened.random_access:
+        blocks = _in_rows(opened, opened.segments(split, start, stop), check)
+    else:
+        blocks = _in_sequence(opened, split, start, stop)
+        if shuffle_buffer:
+            blocks = blocks.unbatch().shuffle(shuffle_buffer, seed).batch(batch_size)
+    if repeat:
+        blocks = blocks.repeat()
+    batches = blocks.rebatch(batch_size, drop_remainder=drop_remainder)
+    length = (stop - start) // batch_size if drop_remainder else -(-(stop - start) // batch_size)
+    known = tf.data.INFINITE_CARDINALITY if repeat else length
+    return batches.apply(tf.data.experimental.assert_cardinality(known)).prefetch(tf.data.AUTOTUNE)
+
+
+class CheckedRecords:
+    """Records by number; all their shards are checked whole when the first is asked for."""
+
+    def __init__(self, opened: Dataset, split: str, check: bool) -> None:
+        """Reads nothing yet."""
+        self._opened, self._split, self._check = opened, split, check
+
+    @functools.cached_property
+    def _records(self) -> Records:
+        if self._check:
+            for path in {segment.path for segment in self._opened.segments(self._split)}:
+                self._opened.check_shard(path)
+        return self._opened.records(self._split, check=False)
+
+    def __getitem__(self, key: slice | npt.NDArray[np.int64]) -> Arrays:
+        """The records of a slice, or of these numbers, `[n, *shape]` by feature."""
+        return self._records[key]
+
+
+class InMemory:
+    """The decoded records of a split, read whole when the first of them is asked for."""
+
+    def __init__(self, opened: Dataset, split: str) -> None:
+        """Reads nothing yet."""
+        self._opened, self._split = opened, split
+
+    @functools.cached_property
+    def _arrays(self) -> Arrays:
+        blocks = list(self._opened.blocks(self._split))
+        return {f.name: np.concatenate([b[f.name] for b in blocks]) for f in self._opened.features}
+
+    def __getitem__(self, key: slice | npt.NDArray[np.int64]) -> Arrays:
+        """The records of a slice, or of these numbers, `[n, *shape]` by feature."""
+        return {name: values[key] for name, values in self._arrays.items()}
+
+
+def _spec(feature: Feature) -> tf.TensorSpec:
+    return tf.TensorSpec((None, *feature.shape), tf.as_dtype(feature.dtype))
+
+
+def _by_number(
+    opened: Dataset,
+    records: CheckedRecords | InMemory,
+    start: int,
+    stop: int,
+    batch_size: int,
+    shuffle_buffer: int,
+    seed: int | None,
+) -> tf.data.Dataset:
+    """Blocks of whole batches, fetched by record number from anywhere."""
+    fetch = batch_size * max(1, FETCH_RECORDS // batch_size)
+    specs = [_spec(feature) for feature in opened.features]
+
+    def read(first: Any, epoch: Any) -> list[npt.NDArray[Any]]:
+        last = min(int(first) + fetch, stop)
+        if not shuffle_buffer:
+            return list(records[int(first) : last].values())
+        order = WindowOrder(stop - start, shuffle_buffer, int(epoch))
+        return list(records[order(np.arange(first - start, last - start)) + start].values())
+
+    def block(first: tf.Tensor, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
+        values = tf.numpy_function(read, (first, epoch), [spec.dtype for spec in specs])
+        for value, spec in zip(values, specs, strict=True):
+            value.set_shape(spec.shape)
+        return {f.name: value for f, value in zip(opened.features, values, strict=True)}
+
+    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        firsts = tf.data.Dataset.range(start, stop, fetch)
+        return firsts.map(lambda first: block(first, epoch), num_parallel_calls=tf.data.AUTOTUNE)
+
+    # Each iteration draws another number from here, and with it another order.
+    draws = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
+    return draws.take(1).flat_map(one_epoch)
+
+
+def _in_rows(opened: Dataset, segments: list[Segment], check: bool) -> tf.data.Dataset:
+    """Blocks in the order of the shards, cut out of fixed rows by TensorFlow."""
+    stride = opened.layout.stride
+    rows = max(1, CHUNK_BYTES // stride)
+    # FixedLengthRecordDataset reads whole chunks only: a segment's rest is a second, short one.
+    reads: list[tuple[str, int, int, int]] = []
+    for segment in segments:
+        size = opened.entry(segment.path).num_bytes
+        whole = segment.start + segment.count // rows * rows
+        for first, last, step in ((segment.start, whole, rows), (whole, segment.stop, 0)):
+            if first < last:
+                chunk = (step or last - first) * stride
+                reads.append((segment.path, first * stride, chunk, size - last * stride))
+    paths, headers, chunks, footers = (
+        (list(column) for column in zip(*reads, strict=True)) if (reads) else ([], [], [], [])
+    )
+
+    def checked(path: bytes) -> bytes:
+        opened.check_shard(path.decode())
+        return path
+
+    def read(path: tf.Tensor, header: tf.Tensor, chunk: tf.Tensor, footer: tf.Tensor) -> Any:
+        return tf.data.FixedLengthRecordDataset(path, chunk, header, footer, BUFFER_BYTES)
+
+    columns = (
+        tf.constant(paths, tf.string),
+        *(tf.constant(c, tf.int64) for c in (headers, chunks, footers)),
+    )
+    plan = tf.data.Dataset.from_tensor_slices(columns)
+    if check:
+        # One shard ahead of the one that is read.
+        plan = plan.map(
+            lambda path, *rest: (
+                tf.ensure_shape(tf.numpy_function(checked, (path,), tf.string), ()),
+                *rest,
+            ),
+            num_parallel_calls=1,
+        ).prefetch(1)
+    decode = functools.partial(_decode, opened.features, opened.layout.slots, stride)
+    return plan.flat_map(read).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _decode(
+    features: tuple[Feature, ...], slots: tuple[Slot, ...], stride: int, data: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """The features of the rows in a string of bytes, `[n, *shape]` each."""
+    rows = tf.reshape(tf.io.decode_raw(data, tf.uint8), (-1, stride))
+    result = {}
+    for feature, slot in zip(features, slots, strict=True):
+        values = rows[:, slot.offset : slot.offset + slot.size_bytes]
+        dtype = tf.as_dtype(feature.dtype)
+        if feature.encoding == "int64_list":
+            places = tf.reshape(values, (-1, feature.size, feature.varint_bytes))
+            result_values = tf.zeros_like(places[..., 0], tf.int64)
+            for place in range(feature.varint_bytes):
+                part = tf.cast(places[..., place] & 0x7F, tf.int64)
+                result_values |= tf.bitwise.left_shift(part, tf.constant(7 * place, tf.int64))
+            values = result_values
+        elif dtype.size > 1:
+            values = tf.bitcast(tf.reshape(values, (-1, feature.size, dtype.size)), dtype)
+        else:
+            values = tf.bitcast(values, dtype)
+        result[feature.name] = tf.reshape(values, (-1, *feature.shape))
+    return result
+
+
+def _in_sequence(opened: Dataset, split: str, start: int, stop: int) -> tf.data.Dataset:
+    """Blocks in the order of the shards, for what cannot be read by number."""
+    signature = {feature.name: _spec(feature) for feature in opened.features}
+    return tf.data.Dataset.from_generator(
+        lambda: opened.blocks(split, start, stop), output_signature=signature
+    )

@@ -16,7 +16,7 @@ import operator
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any, SupportsIndex, overload
+from typing import IO, Any, Literal, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from .manifest import MANIFEST, Manifest, ShardEntry
 from .splits import Part, parse_split
 
 CHECK_BYTES = 8 << 20
+Check = Literal["record", "shard", "none"]
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -78,7 +79,7 @@ class Dataset:
       manifest: All that is known of it.
     """
 
-    def __init__(self, path: str, contents: Manifest, *, check: bool) -> None:
+    def __init__(self, path: str, contents: Manifest, *, check: Check) -> None:
         """Use `open_dataset`."""
         self.path, self.manifest, self._check = path, contents, check
 
@@ -172,9 +173,9 @@ class Dataset:
         """The records of a split expression such as `train` or `train[:80%]+validation`."""
         return self.records(split, check=self._check)
 
-    def records(self, split: str, *, check: bool) -> Records:
-        """As `dataset[split]`, with the checksums compared or not."""
-        return Records(self.segments(split), self.features, self.layout, check=check)
+    def records(self, split: str, *, check: Check) -> Records:
+        """As `dataset[split]`, compared in another way."""
+        return Records(self, self.segments(split), check=check)
 
     def blocks(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Arrays]:
         """Records `[start, stop)` of a split expression in order, some at a time.
@@ -186,7 +187,7 @@ class Dataset:
           DatasetError: A record is damaged; names shard and record.
         """
         for segment in self.segments(split, start, stop):
-            yield from self._segment_blocks(segment, check=self._check)
+            yield from self._segment_blocks(segment, check=self._check != "none")
 
     def _segment_blocks(self, segment: Segment, *, check: bool) -> Iterator[Arrays]:
         plan, number = self.manifest.plan, segment.start
@@ -225,12 +226,13 @@ def open_shard(path: str, compression: str) -> Iterator[IO[bytes]]:
             yield inflated
 
 
-def open_dataset(path: str, *, check: bool = True) -> Dataset:
+def open_dataset(path: str, *, check: Check = "record") -> Dataset:
     """Opens a dataset for reading by record number.
 
     Args:
       path: Its folder, or one above that holds no other dataset.
-      check: Compares the checksum of each record that is read.
+      check: Compares the checksum of each record that is read ("record"), or of each whole shard
+        when the first of its records is read ("shard"), or none.
 
     Raises:
       DatasetError: No finished dataset is there, or a shard is missing or of another size.
@@ -248,17 +250,11 @@ class Records:
     travel.
     """
 
-    def __init__(
-        self,
-        segments: list[Segment],
-        features: tuple[Feature, ...],
-        layout: Layout,
-        *,
-        check: bool,
-    ) -> None:
+    def __init__(self, dataset: Dataset, segments: list[Segment], *, check: Check) -> None:
         """Use `Dataset[split]`."""
-        self._segments, self._features, self._layout = segments, features, layout
-        self._check = check
+        self._dataset, self._segments, self._check = dataset, segments, check
+        self._features, self._layout = dataset.features, dataset.layout
+        self._compared: set[str] = set()
         self._starts = np.cumsum([0] + [s.count for s in segments], dtype=np.int64)
 
     def __len__(self) -> int:
@@ -337,7 +333,10 @@ class Records:
         numbers: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.uint8]:
         rows = _map(segment.path, self._layout.stride)[key]
-        if self._check:
+        if self._check == "shard" and segment.path not in self._compared:
+            self._dataset.check_shard(segment.path)
+            self._compared.add(segment.path)
+        if self._check == "record":
             # Gathered first, so that what is checked is what is decoded.
             rows = np.ascontiguousarray(rows)
             check_rows(rows, segment.path, numbers)

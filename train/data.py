@@ -1,10 +1,10 @@
 """Shards to batches: `load` gives a `tf.data.Dataset` of decoded features.
 
-A shard of fixed stride is an array of rows. In the order of the shards, many rows are read at
-once and cut into features by offset; a record costs a share of a few operations where
-`parse_single_example` pays several for each. A shuffled epoch's order is computed, not buffered,
-and its rows are gathered from memory maps. A shard's checksum is compared as a whole, before its
-first record is handed out: one pass at the speed of memory.
+A shard of fixed stride is an array of rows: some thousand records at a time are copied out of a
+memory map and cut into features by numpy, so that a record costs a share of a few operations
+where `parse_single_example` pays several for each. A shuffled epoch's order is computed, not
+buffered. A shard is compared with the manifest's checksum as a whole, before the first of its
+records is handed out: one pass at the speed of memory.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pipeline.dataset import Arrays, Dataset, Records, Segment, open_dataset
+from pipeline.dataset import Arrays, Check, Dataset, Records, open_dataset
 from pipeline.errors import UsageError
-from pipeline.example import Slot
 from pipeline.features import Feature
 from pipeline.order import WindowOrder, even_ranges
 
-# Bytes that are read and decoded by one operation, and what the file's buffer holds of them.
-CHUNK_BYTES = 1 << 20
-BUFFER_BYTES = 4 << 20
-# Records of a shuffled epoch that one call from the graph into Python fetches.
-FETCH_RECORDS = 4096
+# What one call from the graph into Python fetches. Of 1, 2, 4 and 8 MiB, 4 was the fastest: less
+# pays for the call, more falls out of the processor's cache.
+FETCH_BYTES = 4 << 20
+# Up to this size a split's shards are compared as a whole before a shuffled epoch: a second or
+# two. Above, each record is compared by itself when it is read.
+WHOLE_CHECK_BYTES = 4 << 30
 
 
 def load(
@@ -54,8 +54,8 @@ def load(
       seed: Makes the orders repeatable.
       repeat: Goes on for ever.
       cache: Keeps the decoded records in memory from the first epoch on.
-      check: Compares each shard with the manifest's checksum before its records are handed out;
-        off only where bytes are known to be good.
+      check: Compares each shard (or, shuffled and large, each record) with its checksum before
+        it is handed out; off only where bytes are known to be good.
       drop_remainder: Leaves out a last batch that is not full.
       input_context: Of a distributed trainer; each input pipeline gets its own part of the records.
 
@@ -73,17 +73,20 @@ def load(
             f"batch_size {batch_size}, shuffle_buffer {shuffle_buffer}: wanted 1 or more, and 0 or "
             "more"
         )
-    opened = open_dataset(dataset, check=check)
+    opened = open_dataset(dataset, check="record" if check else "none")
     count = sum(segment.count for segment in opened.segments(split))
     start, stop = 0, count
     if input_context is not None:
         parts = even_ranges(0, count, input_context.num_input_pipelines)
         start, stop = parts[input_context.input_pipeline_id]
-    if cache or (shuffle_buffer and opened.random_access):
-        records = InMemory(opened, split) if cache else CheckedRecords(opened, split, check)
+    compare: Check = "none"
+    if check:
+        # A shuffled order touches all shards at once, and they are compared before it begins.
+        size_bytes = count * opened.manifest.plan.stride
+        compare = "record" if shuffle_buffer and size_bytes > WHOLE_CHECK_BYTES else "shard"
+    if cache or opened.random_access:
+        records = InMemory(opened, split) if cache else opened.records(split, check=compare)
         blocks = _by_number(opened, records, start, stop, batch_size, shuffle_buffer, seed)
-    elif opened.random_access:
-        blocks = _in_rows(opened, opened.segments(split, start, stop), check)
     else:
         blocks = _in_sequence(opened, split, start, stop)
         if shuffle_buffer:
@@ -94,25 +97,6 @@ def load(
     length = (stop - start) // batch_size if drop_remainder else -(-(stop - start) // batch_size)
     known = tf.data.INFINITE_CARDINALITY if repeat else length
     return batches.apply(tf.data.experimental.assert_cardinality(known)).prefetch(tf.data.AUTOTUNE)
-
-
-class CheckedRecords:
-    """Records by number; all their shards are checked whole when the first is asked for."""
-
-    def __init__(self, opened: Dataset, split: str, check: bool) -> None:
-        """Reads nothing yet."""
-        self._opened, self._split, self._check = opened, split, check
-
-    @functools.cached_property
-    def _records(self) -> Records:
-        if self._check:
-            for path in {segment.path for segment in self._opened.segments(self._split)}:
-                self._opened.check_shard(path)
-        return self._opened.records(self._split, check=False)
-
-    def __getitem__(self, key: slice | npt.NDArray[np.int64]) -> Arrays:
-        """The records of a slice, or of these numbers, `[n, *shape]` by feature."""
-        return self._records[key]
 
 
 class InMemory:
@@ -138,7 +122,7 @@ def _spec(feature: Feature) -> tf.TensorSpec:
 
 def _by_number(
     opened: Dataset,
-    records: CheckedRecords | InMemory,
+    records: Records | InMemory,
     start: int,
     stop: int,
     batch_size: int,
@@ -146,7 +130,8 @@ def _by_number(
     seed: int | None,
 ) -> tf.data.Dataset:
     """Blocks of whole batches, fetched by record number from anywhere."""
-    fetch = batch_size * max(1, FETCH_RECORDS // batch_size)
+    stride = opened.manifest.plan.stride
+    fetch = batch_size * max(1, FETCH_BYTES // (stride * batch_size))
     specs = [_spec(feature) for feature in opened.features]
 
     def read(first: Any, epoch: Any) -> list[npt.NDArray[Any]]:
@@ -169,72 +154,6 @@ def _by_number(
     # Each iteration draws another number from here, and with it another order.
     draws = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
     return draws.take(1).flat_map(one_epoch)
-
-
-def _in_rows(opened: Dataset, segments: list[Segment], check: bool) -> tf.data.Dataset:
-    """Blocks in the order of the shards, cut out of fixed rows by TensorFlow."""
-    stride = opened.layout.stride
-    rows = max(1, CHUNK_BYTES // stride)
-    # FixedLengthRecordDataset reads whole chunks only: a segment's rest is a second, short one.
-    reads: list[tuple[str, int, int, int]] = []
-    for segment in segments:
-        size = opened.entry(segment.path).num_bytes
-        whole = segment.start + segment.count // rows * rows
-        for first, last, step in ((segment.start, whole, rows), (whole, segment.stop, 0)):
-            if first < last:
-                chunk = (step or last - first) * stride
-                reads.append((segment.path, first * stride, chunk, size - last * stride))
-    paths, headers, chunks, footers = (
-        (list(column) for column in zip(*reads, strict=True)) if (reads) else ([], [], [], [])
-    )
-
-    def checked(path: bytes) -> bytes:
-        opened.check_shard(path.decode())
-        return path
-
-    def read(path: tf.Tensor, header: tf.Tensor, chunk: tf.Tensor, footer: tf.Tensor) -> Any:
-        return tf.data.FixedLengthRecordDataset(path, chunk, header, footer, BUFFER_BYTES)
-
-    columns = (
-        tf.constant(paths, tf.string),
-        *(tf.constant(c, tf.int64) for c in (headers, chunks, footers)),
-    )
-    plan = tf.data.Dataset.from_tensor_slices(columns)
-    if check:
-        # One shard ahead of the one that is read.
-        plan = plan.map(
-            lambda path, *rest: (
-                tf.ensure_shape(tf.numpy_function(checked, (path,), tf.string), ()),
-                *rest,
-            ),
-            num_parallel_calls=1,
-        ).prefetch(1)
-    decode = functools.partial(_decode, opened.features, opened.layout.slots, stride)
-    return plan.flat_map(read).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def _decode(
-    features: tuple[Feature, ...], slots: tuple[Slot, ...], stride: int, data: tf.Tensor
-) -> dict[str, tf.Tensor]:
-    """The features of the rows in a string of bytes, `[n, *shape]` each."""
-    rows = tf.reshape(tf.io.decode_raw(data, tf.uint8), (-1, stride))
-    result = {}
-    for feature, slot in zip(features, slots, strict=True):
-        values = rows[:, slot.offset : slot.offset + slot.size_bytes]
-        dtype = tf.as_dtype(feature.dtype)
-        if feature.encoding == "int64_list":
-            places = tf.reshape(values, (-1, feature.size, feature.varint_bytes))
-            result_values = tf.zeros_like(places[..., 0], tf.int64)
-            for place in range(feature.varint_bytes):
-                part = tf.cast(places[..., place] & 0x7F, tf.int64)
-                result_values |= tf.bitwise.left_shift(part, tf.constant(7 * place, tf.int64))
-            values = result_values
-        elif dtype.size > 1:
-            values = tf.bitcast(tf.reshape(values, (-1, feature.size, dtype.size)), dtype)
-        else:
-            values = tf.bitcast(values, dtype)
-        result[feature.name] = tf.reshape(values, (-1, *feature.shape))
-    return result
 
 
 def _in_sequence(opened: Dataset, split: str, start: int, stop: int) -> tf.data.Dataset:

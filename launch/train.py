@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from train import options as known
 from train.options import DEFAULT_EPOCHS, PRESETS, TrainOptions, from_preset
 
 DEFAULTS = TrainOptions(data="-", model_dir="-")
@@ -18,25 +19,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that `recordmill run` shares."""
-    add = parser.add_argument
+    group = parser.add_argument_group("what to train, and how long")
+    add = group.add_argument
     add(
         "--model_dir",
         required=True,
         metavar="DIR",
-        help="folder for model.keras, metrics.json and the pictures",
+        help="folder for the model, its metrics and pictures; an unfinished run there goes on",
     )
     add(
         "--preset",
         default="standard",
         choices=sorted(PRESETS),
         help=f"standard: {DEFAULT_EPOCHS} epochs; article: 3,000 steps of 16 with a line each 100; "
-        "quick: one epoch. Flags given beside it win",
+        "quick: one epoch; best: a residual network, for a GPU. Flags given beside it win",
     )
+    add("--model", metavar="NAME", help="article, mlp, resnet or path/to/module.py:function")
     add("--epochs", type=int, metavar="N", help="passes over the train split")
     add("--steps", type=int, metavar="N", help="batches to train on, in place of --epochs")
     add("--batch_size", type=int, metavar="N", help=f"default {DEFAULTS.batch_size}")
+    add("--seed", type=int, metavar="N", help=f"of weights, order, changes; {DEFAULTS.seed}")
+    add("--image_feature", metavar="NAME", help="default: the one feature of rank 2 or 3")
+    add("--label_feature", metavar="NAME", help="default: the one feature of classes")
+
+    group = parser.add_argument_group("how it learns")
+    add = group.add_argument
+    add("--optimizer", choices=known.OPTIMIZERS, help=f"default {DEFAULTS.optimizer}")
     add("--learning_rate", type=float, metavar="X", help=f"default {DEFAULTS.learning_rate}")
-    add("--seed", type=int, metavar="N", help=f"of weights and order; default {DEFAULTS.seed}")
+    add("--schedule", choices=known.SCHEDULES, help=f"default {DEFAULTS.schedule}")
+    add("--warmup", type=float, metavar="SHARE", help="of the steps, with a rising rate")
+    add("--weight_decay", type=float, metavar="X", help="decoupled, on kernels alone")
+    add("--label_smoothing", type=float, metavar="SHARE", help="of the target, over all classes")
+    add("--augment", metavar="LIST", help="such as flip,shift=2,cutout=8")
+    add(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="stop when validation got no better for N epochs, and keep the best weights",
+    )
+
+    group = parser.add_argument_group("how it runs")
+    add = group.add_argument
+    add("--precision", choices=known.PRECISIONS, help="auto: 16 bits where the GPU is made for it")
+    add("--jit", choices=known.SWITCH, help="XLA; auto: on a GPU")
+    add("--steps_per_execution", type=int, metavar="N", help="default 1 on a CPU, else up to 20")
+    add("--cache", choices=known.CACHES, help="auto: on the GPU if the split fits")
     add(
         "--shuffle_buffer",
         type=int,
@@ -44,15 +71,16 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         help="records among which the order is drawn, 0 for the shards' order; "
         f"default {DEFAULTS.shuffle_buffer}",
     )
+    add("--deterministic", action="store_true", default=None, help="same weights on every run")
+    add("--checkpoint_every", type=int, metavar="N", help="steps; default: after each epoch")
     add("--log_every", type=int, metavar="N", help="a line each N steps, in place of the bar")
-    add("--image_feature", metavar="NAME", help="default: the one feature of rank 2 or 3")
-    add("--label_feature", metavar="NAME", help="default: the one feature of classes")
+    add("--profile", metavar="A:B", help="profile these steps for TensorBoard")
 
 
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:
-    """Trains; TensorFlow is imported here and not before."""
+    """Trains; the backend of Keras is imported here and not before."""
     options = from_preset(args.preset, vars(args))
-    # Its start-up notices would stand between the user and the first line of ours.
+    # TensorFlow's start-up notices would stand between the user and the first line of ours.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from train.trainer import train
 

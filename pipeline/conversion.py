@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,12 +129,19 @@ class Conversion:
     counters: dict[str, int]
 
 
+Watch = Callable[[Plan, str], AbstractContextManager[None]]
+
+
+def _unwatched(_plan: Plan, _folder: str) -> AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
 def convert(
     *,
     output: str,
     beam_args: Sequence[str] = (),
     overwrite: bool = False,
-    on_start: Callable[[Plan, str], Any] | None = None,
+    watch: Watch = _unwatched,
     **options: Any,
 ) -> Conversion:
     """Plans and converts; what an earlier run of the same plan finished is kept.
@@ -141,7 +150,7 @@ def convert(
       output: The folder under which `<name>/<version>/` is made.
       beam_args: Flags for Beam's PipelineOptions; none runs on this machine.
       overwrite: Replaces a dataset of another plan.
-      on_start: Called with the plan and the dataset's folder before the pipeline runs.
+      watch: Given the plan and the dataset's folder, a context in which the pipeline runs.
       **options: The fields of `PlanOptions`.
 
     Raises:
@@ -152,7 +161,7 @@ def convert(
         output,
         beam_args=beam_args,
         overwrite=overwrite,
-        on_start=on_start,
+        watch=watch,
     )
 
 
@@ -162,7 +171,7 @@ def run_plan(
     *,
     beam_args: Sequence[str] = (),
     overwrite: bool = False,
-    on_start: Callable[[Plan, str], Any] | None = None,
+    watch: Watch = _unwatched,
 ) -> Conversion:
     """Converts a plan; see `convert`."""
     folder = files.join(output_folder, plan.folder)
@@ -175,9 +184,8 @@ def run_plan(
             manifest.check_shards(folder, finished)
             output.clean(folder)
             return Conversion(folder, finished, parallel, {})
-        if on_start:
-            on_start(plan, folder)
-        result = engine.run(lambda p: p | "Convert" >> Convert(plan, folder), options)
+        with watch(plan, folder):
+            result = engine.run(lambda p: p | "Convert" >> Convert(plan, folder), options)
         counters = engine.counters(result)
         return Conversion(
             folder, manifest.load_manifest(folder), counters.get("shards_kept", 0), counters

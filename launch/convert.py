@@ -1,0 +1,103 @@
+"""`recordmill convert`: writes a dataset on Apache Beam."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .plan import add_plan_arguments, describe, plan_from_args
+from .progress import progress
+from .sizes import format_size
+
+if TYPE_CHECKING:
+    from pipeline.conversion import Conversion
+    from pipeline.plan import Plan
+
+POLL_SECONDS = 0.2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's flags."""
+    add_plan_arguments(parser)
+    add_conversion_arguments(parser)
+    parser.add_argument("--dry_run", action="store_true", help="print the plan and stop")
+
+
+def add_conversion_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say where to and how; `run` shares them."""
+    parser.add_argument(
+        "--output", required=True, help="folder; the dataset goes to <output>/<name>/<version>"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a dataset of another plan"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
+
+
+@contextmanager
+def _shards_shown(plan: Plan, folder: str, quiet: bool) -> Iterator[None]:
+    """A bar over the shards, counted where they are written: it works on any runner."""
+    from pipeline.output import count_receipts
+
+    total = sum(split.num_shards for split in plan.splits)
+    done = threading.Event()
+
+    def watch() -> None:
+        with progress(total, "converting", "shards", quiet=quiet) as bar:
+            while not done.wait(POLL_SECONDS):
+                bar.update(count_receipts(folder) - bar.n)
+            bar.update(total - bar.n)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def convert_plan(args: argparse.Namespace, plan: Plan, beam_args: list[str]) -> Conversion:
+    """Converts with a progress bar and prints what came of it."""
+    from pipeline.conversion import run_plan
+
+    started = time.monotonic()
+    converted = run_plan(
+        plan,
+        args.output,
+        beam_args=beam_args,
+        overwrite=args.overwrite,
+        watch=lambda plan, folder: _shards_shown(plan, folder, args.quiet),
+    )
+    if not args.quiet:
+        _print_summary(converted, time.monotonic() - started)
+    return converted
+
+
+def _print_summary(converted: Conversion, seconds: float) -> None:
+    counters = converted.manifest.counters
+    if converted.kept:
+        print(f"{converted.kept} of {counters['shards']} shards kept")
+    for split, shards in converted.manifest.splits.items():
+        print(f"{split}: {converted.manifest.count(split):,} records in {len(shards)} shards")
+    written = counters["records"]
+    rate = f", {written / seconds:,.0f} records/s" if not converted.kept else ""
+    print(
+        f"{converted.folder}: {written:,} records, {format_size(counters['num_bytes'])} in "
+        f"{seconds:.1f} s{rate}"
+    )
+    print(f"digest {converted.manifest.digest}")
+
+
+def run(args: argparse.Namespace, beam_args: list[str]) -> int:
+    """Plans and converts."""
+    plan = plan_from_args(args)
+    if args.dry_run:
+        print(describe(plan))
+        return 0
+    convert_plan(args, plan, beam_args)
+    return 0

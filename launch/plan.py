@@ -1,0 +1,150 @@
+"""`recordmill plan`: what `convert` would do, from the headers alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from pipeline.plan import Plan, PlanOptions, estimate_peak_bytes, make_plan
+
+from .sizes import format_size, parse_shards, parse_share, parse_size
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's flags."""
+    add_plan_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+
+
+def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that decide the bytes of a dataset; `convert` and `run` share them."""
+    add = parser.add_argument
+    add("--input", required=True, help="folder of IDX files, or a dataset.toml")
+    add("--name", help="of the dataset (default: dataset.toml's, or the folder's)")
+    add("--version", help="such as 1.0.0")
+    add("--num_shards", metavar="N", help="8, or by split: train=8,test=1 (default: 8)")
+    add("--max_shard_size", metavar="SIZE", help="as many shards as needed, such as 128MiB")
+    add("--shuffle", default="record", metavar="record|none", help="order (default: record)")
+    add("--seed", type=int, default=0, help="of the order (default: 0)")
+    add("--validation", metavar="X", help="carve off train: a fraction or a number of records")
+    add("--max_records_per_split", type=int, metavar="N", help="convert only so many of each split")
+    add("--compression", default="none", metavar="none|gzip", help="of the shards (default: none)")
+    add(
+        "--example_format",
+        default="default",
+        metavar="default|article",
+        help="article: image as bytes of float32 in [0, 1], label as bytes of a float64 one-hot",
+    )
+    add("--shape_features", action="store_true", help="add height, width and depth")
+    add("--index_feature", action="store_true", help="add the number of the source record")
+    add(
+        "--feature",
+        action="append",
+        default=[],
+        metavar="NAME=ENCODING[,dtype=…][,scale=…][,num_classes=…]",
+        help="bytes, int64_list, float_list or one_hot for a column; may be repeated",
+    )
+
+
+def plan_from_args(args: argparse.Namespace) -> Plan:
+    """The plan that the flags of `add_plan_arguments` ask for."""
+    from pipeline.features import parse_feature_option
+
+    return make_plan(
+        PlanOptions(
+            input=args.input,
+            name=args.name,
+            version=args.version,
+            num_shards=parse_shards(args.num_shards) if args.num_shards else None,
+            max_shard_size_bytes=parse_size(args.max_shard_size) if args.max_shard_size else None,
+            shuffle=args.shuffle,
+            seed=args.seed,
+            validation=parse_share(args.validation) if args.validation else 0,
+            max_records_per_split=args.max_records_per_split,
+            compression=args.compression,
+            example_format=args.example_format,
+            shape_features=args.shape_features,
+            index_feature=args.index_feature,
+            features=dict(parse_feature_option(text) for text in args.feature),
+        )
+    )
+
+
+def summary(plan: Plan) -> dict[str, Any]:
+    """What a person wants to know of a plan, as JSON values."""
+    slots = {slot.feature: slot for slot in plan.layout.slots}
+    return {
+        "name": plan.name,
+        "version": plan.version,
+        "digest": plan.digest(),
+        "shuffle": plan.shuffle,
+        "seed": plan.seed,
+        "compression": plan.compression,
+        "bytes_in": sum(part.size_bytes for part in plan.source_files()),
+        "bytes_out": plan.num_records * plan.stride,
+        "files_in": len(plan.source_files()),
+        "splits": [
+            {
+                "name": split.name,
+                "records": split.count,
+                "shards": split.num_shards,
+                "bytes_a_shard": -(-split.count // split.num_shards) * plan.stride,
+            }
+            for split in plan.splits
+        ],
+        "record": {
+            "bytes": plan.stride,
+            "features": [
+                {
+                    "name": feature.name,
+                    "encoding": feature.encoding,
+                    "dtype": feature.dtype,
+                    "shape": list(feature.shape),
+                    "num_classes": feature.num_classes,
+                    "offset": slots[feature.name].offset,
+                    "bytes": slots[feature.name].size_bytes,
+                }
+                for feature in plan.features
+            ],
+        },
+        "estimated_peak_memory_bytes": estimate_peak_bytes(plan),
+    }
+
+
+def describe(plan: Plan) -> str:
+    """The same as text."""
+    told = summary(plan)
+    order = f"shuffled by record, seed {plan.seed}" if plan.shuffle == "record" else "as the source"
+    lines = [
+        f"{plan.name} {plan.version}",
+        f"  in       {told['files_in']} files, {format_size(told['bytes_in'])}",
+        f"  out      {plan.num_records:,} records, {format_size(told['bytes_out'])}"
+        + (" before gzip" if plan.compression == "gzip" else ""),
+        f"  order    {order}",
+    ]
+    for split in told["splits"]:
+        lines.append(
+            f"  split    {split['name']}: {split['records']:,} records in {split['shards']} shards "
+            f"of {format_size(split['bytes_a_shard'])}"
+        )
+    if plan.shuffle == "none" and any(split.source != split.name for split in plan.splits):
+        lines.append("  note     validation is the end of train in the order of its files")
+    lines.append(f"  record   {plan.stride} bytes, every one of the same layout:")
+    for feature in told["record"]["features"]:
+        shape = "x".join(map(str, feature["shape"])) or "scalar"
+        classes = f", {feature['num_classes']} classes" if feature["num_classes"] else ""
+        lines.append(
+            f"    {feature['name']}: {feature['encoding']}, {feature['dtype']} {shape}{classes}, "
+            f"{feature['bytes']} bytes at {feature['offset']}"
+        )
+    lines.append(f"  memory   about {format_size(told['estimated_peak_memory_bytes'])} a process")
+    lines.append(f"  digest   {told['digest']}")
+    return "\n".join(lines)
+
+
+def run(args: argparse.Namespace, beam_args: list[str]) -> int:
+    """Plans and prints."""
+    plan = plan_from_args(args)
+    print(json.dumps(summary(plan), indent=1) if args.json else describe(plan))
+    return 0

@@ -1,0 +1,23 @@
+"""`recordmill run`: converts, then trains on what was written."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import train
+from .convert import add_conversion_arguments, convert_plan
+from .plan import add_plan_arguments, plan_from_args
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of both commands; `--seed` serves both."""
+    add_plan_arguments(parser)
+    add_conversion_arguments(parser)
+    train.add_training_arguments(parser)
+
+
+def run(args: argparse.Namespace, beam_args: list[str]) -> int:
+    """A conversion that fails never starts a training."""
+    converted = convert_plan(args, plan_from_args(args), beam_args)
+    args.data = converted.folder
+    return train.run(args, [])

@@ -1,0 +1,1 @@
+"""The command line, and all that starts a conversion or a training somewhere."""

@@ -71,28 +71,32 @@ class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
     def expand(self, pipeline: Any) -> Any:
         """The graph's size depends on splits and files, not on records or shards."""
         plan, folder = self._plan, self._folder
-        receipts = []
-        for split in plan.splits:
-            name = split.name
-            shards = (
-                pipeline
-                | f"Shards-{name}" >> Shards(plan, name)
-                | f"SortOut-{name}"
-                >> beam.ParDo(_SortOut(folder, plan)).with_outputs("kept", main="todo")
+        names = [split.name for split in plan.splits]
+        shards = (
+            pipeline
+            | "Shards" >> Shards(plan)  # Shard
+            | "SortOut" >> beam.ParDo(_SortOut(folder, plan)).with_outputs("kept", main="todo")
+        )
+        encoded = (
+            shards.todo
+            | "ReadFromIdx" >> ReadFromIdx(plan, scratch=output.state_path(folder, "inflated"))
+            | "EncodeExamples" >> EncodeExamples(plan.features)  # (Shard, framed blocks)
+            | "BySplit" >> beam.Partition(lambda e, _: names.index(e[0].split), len(names))
+        )
+        written = [
+            part
+            | f"WriteToTFRecord-{name}"
+            >> WriteToTFRecord(
+                files.join(folder, plan.prefix(name)),
+                compression_type=COMPRESSION[plan.compression],
             )
-            written = (
-                shards.todo  # Shard
-                | f"ReadFromIdx-{name}"
-                >> ReadFromIdx(plan, name, output.state_path(folder, "inflated"))
-                | f"EncodeExamples-{name}" >> EncodeExamples(plan.features)
-                | f"WriteToTFRecord-{name}"
-                >> WriteToTFRecord(
-                    files.join(folder, plan.prefix(name)),
-                    compression_type=COMPRESSION[plan.compression],
-                )  # Receipt
-                | f"Note-{name}" >> beam.Map(lambda r, at: output.save_receipt(at, r), folder)
-            )
-            receipts += [shards.kept, written]
+            for name, part in zip(names, encoded, strict=True)
+        ]  # Receipt
+        noted = (
+            written
+            | "Written" >> beam.Flatten()
+            | "Note" >> beam.Map(lambda receipt: output.save_receipt(folder, receipt))
+        )
         sources = (
             pipeline
             | "SourceFiles" >> beam.Create(plan.source_files())
@@ -107,7 +111,7 @@ class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
                 _publish,
                 folder,
                 plan,
-                beam.pvalue.AsList(receipts | beam.Flatten()),
+                beam.pvalue.AsList((shards.kept, noted) | "Receipts" >> beam.Flatten()),
                 beam.pvalue.AsList(sources),
             )
         )

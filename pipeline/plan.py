@@ -202,12 +202,13 @@ class Plan:
 
     def source_files(self) -> list[SourceFile]:
         """Every file of the input, each once."""
-        return [
+        parts = (
             part
             for columns in self.sources.values()
             for parts in columns.values()
             for part in parts
-        ]
+        )
+        return list(dict.fromkeys(parts))
 
     @property
     def folder(self) -> str:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from apache_beam.metrics import Metrics
 
 from . import files, idx
-from .errors import InputError
+from .errors import InputError, UsageError
 from .order import Order
 from .plan import Plan, PlanOptions, Shard, make_plan
 from .source import SourceFile
@@ -143,19 +143,20 @@ def split_reader(plan: Plan, source: str, inflated: dict[str, str]) -> SplitRead
 
 
 class _ReadShard(beam.DoFn):  # type: ignore[misc]  # Beam has no types
-    def __init__(self, plan: Plan, source: str) -> None:
-        self._plan, self._source = plan, source
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self._readers: dict[str, SplitReader] = {}
         self._shards = Metrics.counter(METRICS, "shards_read")
 
     def process(
         self, shard: Shard, inflated: dict[str, str]
     ) -> Iterator[tuple[Shard, Blocks[Block]]]:
-        if self._source not in self._readers:
-            self._readers[self._source] = split_reader(self._plan, self._source, inflated)
-        reader = self._readers[self._source]
+        source = self._plan.split(shard.split).source
+        if source not in self._readers:
+            self._readers[source] = split_reader(self._plan, source, inflated)
         self._shards.inc()
-        yield shard, Blocks(shard.start, shard.stop, self._plan.block_records, reader)
+        blocks = Blocks(shard.start, shard.stop, self._plan.block_records, self._readers[source])
+        yield shard, blocks
 
 
 def inflate_file(part: SourceFile, folder: str) -> tuple[str, str]:
@@ -172,60 +173,65 @@ def inflate_file(part: SourceFile, folder: str) -> tuple[str, str]:
 
 
 class ReadFromIdx(beam.PTransform):  # type: ignore[misc]  # Beam has no types
-    """Reads a split of IDX files: `(Shard, Blocks[Block])` for each of its shards.
+    """Reads IDX files: `(Shard, Blocks[Block])` for each shard.
 
-    Applied to a pipeline it reads all shards of the split; applied to a PCollection of `Shard` it
+    Applied to a pipeline it reads all shards of a split; applied to a PCollection of `Shard` it
     reads those.
 
     Args:
       plan: A plan, or a path from which one with default options is made.
-      split: A split of the plan.
+      split: A split of the plan; None reads all.
       scratch: A folder that all workers reach, for inflated files; needed only when a file is in
         gzip. The caller removes it.
     """
 
-    def __init__(self, plan: Plan | str, split: str = "train", scratch: str | None = None) -> None:
+    def __init__(
+        self, plan: Plan | str, split: str | None = None, scratch: str | None = None
+    ) -> None:
         """Makes the plan where a path is given."""
         super().__init__()
         self._plan = make_plan(PlanOptions(input=plan)) if isinstance(plan, str) else plan
-        self._split = self._plan.split(split)
-        self._scratch = scratch
+        self._split, self._scratch = split, scratch
 
     def expand(self, pcoll: Any) -> Any:
         """Inflates what is in gzip, then reads."""
         root = pcoll.pipeline if isinstance(pcoll, beam.PCollection) else pcoll
         if not isinstance(pcoll, beam.PCollection):
-            pcoll = root | "Shards" >> Shards(self._plan, self._split.name)
-        parts = self._plan.sources[self._split.source]
-        zipped = [part for files_ in parts.values() for part in files_ if part.gzip]
+            pcoll = root | "Shards" >> Shards(self._plan, self._split)
+        zipped = [part for part in self._plan.source_files() if part.gzip]
+        if self._split is not None:
+            source = self._plan.split(self._split).source
+            own = {part for parts in self._plan.sources[source].values() for part in parts}
+            zipped = [part for part in zipped if part in own]
         if zipped and self._scratch is None:
-            raise InputError(
+            raise UsageError(
                 f"{zipped[0].path} is in gzip: give ReadFromIdx a scratch folder to inflate it into"
             )
-        inflated = (
-            root
-            | "Files" >> beam.Create(zipped)
-            | "SpreadFiles" >> beam.Reshuffle()
-            | "Inflate" >> beam.Map(inflate_file, self._scratch)  # (path, inflated path)
-        )
+        inflated = root | "Zipped" >> beam.Create(zipped)
+        if zipped:
+            inflated = (
+                inflated
+                | "SpreadZipped" >> beam.Reshuffle()
+                | "Inflate" >> beam.Map(inflate_file, self._scratch)  # (path, inflated path)
+            )
         return pcoll | "Read" >> beam.ParDo(
-            _ReadShard(self._plan, self._split.source), beam.pvalue.AsDict(inflated)
+            _ReadShard(self._plan), beam.pvalue.AsDict(inflated)
         )  # (Shard, blocks of records)
 
 
 class Shards(beam.PTransform):  # type: ignore[misc]  # Beam has no types
-    """The shards of a split, spread out over the workers. The graph holds the split alone."""
+    """The shards of a plan, spread out over the workers. The graph holds the splits alone."""
 
-    def __init__(self, plan: Plan, split: str) -> None:
-        """Takes one split of a plan."""
+    def __init__(self, plan: Plan, split: str | None = None) -> None:
+        """Takes one split of a plan, or all."""
         super().__init__()
-        self._split = plan.split(split)
+        self._splits = list(plan.splits) if split is None else [plan.split(split)]
 
     def expand(self, pipeline: Any) -> Any:
         """One element a shard."""
         return (
             pipeline
-            | "Split" >> beam.Create([self._split])
+            | "Splits" >> beam.Create(self._splits)
             | "Cut" >> beam.FlatMap(lambda split: split.shards())
             | "Spread" >> beam.Reshuffle()
         )  # Shard

@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+# Wrong answers that are kept to be looked at.
+MISTAKES = 36
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A record that was taken for another class.
+
+    Attributes:
+      number: Of the record in its split.
+      image: As the dataset has it.
+      true: Its class.
+      predicted: What it was taken for.
+      confidence: The predicted class's probability.
+    """
+
+    number: int
+    image: npt.NDArray[Any]
+    true: int
+    predicted: int
+    confidence: float
 
 
 @dataclass(frozen=True)
@@ -17,10 +39,12 @@ class Evaluation:
     Attributes:
       loss: Mean cross entropy in nats.
       confusion: int64[classes, classes]: records by true class (row) and predicted class (column).
+      mistakes: The most confident ones, the worst first.
     """
 
     loss: float
     confusion: npt.NDArray[np.int64]
+    mistakes: list[Mistake] = field(default_factory=list)
 
     @property
     def records(self) -> int:
@@ -75,11 +99,26 @@ def evaluate(
       batches: Images and labels int64[n].
       num_classes: Length of the logits.
     """
-    total = 0.0
+    total, number = 0.0, 0
     confusion = np.zeros((num_classes, num_classes), np.int64)
+    mistakes: list[Mistake] = []
     for images, labels in batches:
         logs, true = log_softmax(predict(images)), np.asarray(labels)
         total -= float(logs[np.arange(len(true)), true].sum())
-        cells = true * num_classes + logs.argmax(-1)
+        found = logs.argmax(-1)
+        cells = true * num_classes + found
         confusion += np.bincount(cells, minlength=num_classes**2).reshape(confusion.shape)
-    return Evaluation(total / max(1, int(confusion.sum())), confusion)
+        confidence = np.exp(logs.max(-1))
+        for row in np.flatnonzero(found != true):
+            mistakes.append(
+                Mistake(
+                    number + int(row),
+                    np.asarray(images[row]),
+                    int(true[row]),
+                    int(found[row]),
+                    float(confidence[row]),
+                )
+            )
+        mistakes = sorted(mistakes, key=lambda mistake: -mistake.confidence)[:MISTAKES]
+        number += len(true)
+    return Evaluation(total / max(1, number), confusion, mistakes)

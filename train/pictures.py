@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from .evaluate import Mistake
+
 # Beyond so many classes the numbers in the cells no longer fit.
 NUMBERED_CLASSES = 30
 
@@ -68,4 +70,35 @@ def confusion_matrix(
             color = "white" if share[row, column] > 0.5 else "black"
             number = str(confusion[row, column])
             axes.text(column, row, number, ha="center", va="center", color=color, fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def worst_mistakes(mistakes: Sequence[Mistake], names: Sequence[str], path: Path) -> None:
+    """Draws the most confident wrong answers, each with its true class and what it was taken for.
+
+    Args:
+      mistakes: The worst first.
+      names: Of the classes.
+      path: The PNG to write.
+    """
+    columns = min(6, max(1, len(mistakes)))
+    rows = max(1, -(-len(mistakes) // columns))
+    figure = Figure(figsize=(2.2 * columns, 2.5 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, mistake in zip(grid, mistakes, strict=False):
+        image = mistake.image
+        if image.ndim == 3 and image.shape[-1] not in (3, 4):
+            image = image[..., 0]
+        if image.ndim == 3 and image.dtype != np.uint8:
+            image = (image - image.min()) / max(1e-9, float(np.ptp(image)))
+        axes.imshow(image, cmap="gray")
+        axes.set_title(
+            f"no. {mistake.number}: {names[mistake.true]}\n"
+            f"{names[mistake.predicted]} {mistake.confidence:.0%}",
+            fontsize=8,
+        )
+    if not mistakes:
+        grid[0].text(0.5, 0.5, "no mistakes", ha="center", va="center")
     figure.savefig(path, dpi=120)

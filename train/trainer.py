@@ -1,34 +1,39 @@
 """The trainer: shards in, a model with its metrics and pictures out.
 
-Reads from top to bottom: `train` sets up, runs the steps, evaluates, and writes.
+Reads from top to bottom: `train` sets up, finds its place, takes the steps, evaluates, writes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
-import math
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import keras
-import numpy as np
+from pipeline.dataset import Dataset, open_dataset
+from pipeline.errors import UsageError
 
-import pipeline
-
-from . import evaluate, feed, model, output, pictures
-from .learner import Learner
-from .options import TrainOptions
+from . import evaluate, feed, output, pictures
+from .checkpoint import Checkpoints
+from .events import EventLog
+from .options import TrainOptions, parse_profile
+from .profiler import Profiler
+from .record import Record
+from .setup import TRAIN, Setup, set_up, versions
+from .signals import Stopped, stop_request
 from .task import Task
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
+VALIDATION, TEST = "validation", "test"
 # Points that a learning curve has, about.
 CURVE_POINTS = 100
+# Options that change neither the steps nor what they see; a run may be resumed with others.
+FREE_OPTIONS = {
+    *("data", "model_dir", "log_every", "checkpoint_every", "overwrite", "profile"),
+    *("steps_per_execution", "cache", "jit"),
+}
 
 
 class Bar(Protocol):
@@ -41,8 +46,13 @@ class Bar(Protocol):
         """Shows a text behind the bar, at once or with the next count."""
 
 
-# (total, description, unit) -> a bar that closes itself.
-Progress = Callable[[int, str, str], contextlib.AbstractContextManager[Bar]]
+class Progress(Protocol):
+    """Makes a bar that closes itself."""
+
+    def __call__(
+        self, total: int, desc: str, unit: str, *, initial: int = 0
+    ) -> contextlib.AbstractContextManager[Bar]:
+        """A bar of so many units, some of which were done before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +62,20 @@ class Metrics:
     Attributes:
       loss: Mean cross entropy on `test`, in nats.
       accuracy: Share of `test` that was classified rightly.
-      validation: Loss and accuracy on `validation` after the last step; None without that split.
+      validation: Loss and accuracy on `validation` when last looked; None without that split.
       classes: Precision, recall and number of records of each class, on `test`.
       steps: Steps that were taken.
+      model_step: The step whose weights the model has; the last, or the best with `patience`.
       epochs: Passes over `train`, a part of one included.
       examples: Records that the steps saw.
       seconds: Time that the steps took, compilation included, evaluation left out.
       examples_per_second: Over those seconds.
+      input_wait_share: Share of those seconds spent waiting for input.
       parameters: Number of trained numbers.
       device: What it ran on.
-      dataset: Name, version, folder and SHA-256 of the manifest.
+      dataset: Folder, name, version and digest.
       options: The run's.
+      choices: What was chosen where options said auto.
       versions: Of Python and of the libraries that matter.
     """
 
@@ -71,14 +84,17 @@ class Metrics:
     validation: dict[str, float] | None
     classes: dict[str, dict[str, float]]
     steps: int
+    model_step: int
     epochs: float
     examples: int
     seconds: float
     examples_per_second: float
+    input_wait_share: float
     parameters: int
     device: str
     dataset: dict[str, str]
     options: dict[str, Any]
+    choices: dict[str, Any]
     versions: dict[str, str]
 
 
@@ -89,6 +105,8 @@ def train(
     progress: Progress | None = None,
 ) -> Metrics:
     """Trains a model on a dataset and writes `model.keras`, `metrics.json` and pictures.
+
+    A run that was stopped goes on where it was when it is started again.
 
     Args:
       options: What to do.
@@ -101,200 +119,279 @@ def train(
     Raises:
       DatasetError: The dataset misses a split or a feature, or is damaged.
       OutputError: The folder of the model cannot be written.
-      UsageError: An unknown model or feature.
+      Stopped: A signal asked for it; a checkpoint is written.
+      UsageError: Options that do not fit the dataset, the device or an unfinished run.
     """
-    folder = output.prepare(options.model_dir)
-    dataset = pipeline.open_dataset(options.data)
-    for split in (TRAIN, TEST):
+    dataset = open_dataset(options.data)
+    for split in (TRAIN, TEST, *([VALIDATION] if options.patience else [])):
         feed.require_split(dataset, split)
     task = feed.describe(dataset, options.image_feature, options.label_feature)
+    folder = output.prepare(options.model_dir)
+    setup = set_up(options, dataset, task)
 
-    keras.utils.set_random_seed(options.seed)
-    network = model.build(options.model, task.image_shape, task.image_dtype, task.num_classes)
-    learner = Learner(network, options.learning_rate)
-    count = len(dataset[TRAIN])
-    log(
-        f"training {network.name} ({network.count_params():,} parameters) on {device()}: "
-        f"{count:,} images of {'x'.join(map(str, task.image_shape))}, {task.num_classes} classes"
-    )
+    run = _Run(options, dataset, task, setup, folder, log if setup.learner.worker == 0 else _silent)
+    run.introduce()
+    run.find_place()
+    run.take_steps(progress)
+    return run.finish()
 
-    run = _run_steps(options, dataset, task, learner, log, progress)
-    result = _evaluate(options, TEST, task, learner)
-    run.record(TEST, result.loss, result.accuracy)
-    log(
-        f"test: loss {result.loss:.4f}, accuracy {result.accuracy:.4f} after {run.step:,} steps "
-        f"in {run.seconds:.1f} s ({run.examples / run.seconds:,.0f} examples/s)"
-    )
 
-    metrics = Metrics(
-        loss=result.loss,
-        accuracy=result.accuracy,
-        validation=run.last(VALIDATION),
-        classes=dict(zip(task.class_names, result.by_class(), strict=True)),
-        steps=run.step,
-        epochs=run.examples / count,
-        examples=run.examples,
-        seconds=run.seconds,
-        examples_per_second=run.examples / run.seconds,
-        parameters=network.count_params(),
-        device=device(),
-        dataset={"path": str(dataset.path), "manifest_sha256": feed.digest(dataset)},
-        options=dataclasses.asdict(options),
-        versions=versions(),
-    )
-    _write(folder, network, task, result, run, metrics)
-    log(f"wrote {folder}/: {', '.join(sorted(p.name for p in folder.iterdir() if p.is_file()))}")
-    return metrics
+def _silent(line: str) -> None:
+    """What workers other than the first have to say."""
 
 
 class _Run:
-    """What the steps have come to so far."""
+    """One run, from its place in the data to its files."""
 
-    def __init__(self) -> None:
-        self.step = self.examples = 0
-        self.seconds = 0.0
-        self.history: list[dict[str, Any]] = []
-        self._sums: Any = 0.0
+    def __init__(
+        self,
+        options: TrainOptions,
+        dataset: Dataset,
+        task: Task,
+        setup: Setup,
+        folder: Path,
+        log: Callable[[str], None],
+    ) -> None:
+        self.options, self.dataset, self.task, self.folder = options, dataset, task, folder
+        self.setup, self.learner, self.feed = setup, setup.learner, setup.feed
+        self.total, self.log = setup.total_steps, log
+        self.chief = setup.learner.worker == 0
+        self.checkpoints = Checkpoints(folder)
+        self.record = Record()
+        self.has_validation = bool(dataset.splits.get(VALIDATION))
+        every = options.log_every or max(1, self.total // CURVE_POINTS)
+        group = setup.choices["steps_per_execution"]
+        self.every = -(-every // group) * group
 
-    def add(self, sums: Any, count: int) -> None:
-        """Counts a step, without waiting for the device."""
-        self.step += 1
-        self.examples += count
-        self._sums = self._sums + sums
-
-    def point(self) -> dict[str, Any]:
-        """Means since the last point; waits for the device."""
-        loss, right, count = (float(value) for value in np.asarray(self._sums))
-        self._sums = 0.0
-        self.record(TRAIN, loss / count, right / count)
-        return self.history[-1]
-
-    def record(self, split: str, loss: float, accuracy: float) -> None:
-        """Adds a point to the learning curves."""
-        self.history.append({"step": self.step, "split": split, "loss": loss, "accuracy": accuracy})
-
-    def last(self, split: str) -> dict[str, float] | None:
-        """The newest loss and accuracy on a split."""
-        for point in reversed(self.history):
-            if point["split"] == split:
-                return {"loss": point["loss"], "accuracy": point["accuracy"]}
-        return None
-
-
-def _run_steps(
-    options: TrainOptions,
-    dataset: Any,
-    task: Task,
-    learner: Learner,
-    log: Callable[[str], None],
-    progress: Progress | None,
-) -> _Run:
-    """All steps, with a look at `validation` after each epoch and at the end."""
-    run = _Run()
-    count = len(dataset[TRAIN])
-    per_epoch = math.ceil(count / options.batch_size)
-    total = options.steps or per_epoch * (options.all_epochs or 1)
-    every = options.log_every or max(1, total // CURVE_POINTS)
-    has_validation = VALIDATION in dataset.splits and len(dataset[VALIDATION]) > 0
-
-    examples = options.batch_size * total if options.steps else count * (total // per_epoch)
-    show = progress if progress and not options.log_every else _no_progress
-    with show(examples, "training", "examples") as bar:
-        started = lap = time.perf_counter()
-        for images, labels in _stream(options, task):
-            run.add(learner.train(images, labels), len(labels))
-            bar.update(len(labels))
-            if run.step % every == 0 or run.step == total:
-                point = run.point()
-                now = time.perf_counter()
-                text = f"loss {point['loss']:.4f}, accuracy {point['accuracy']:.4f}"
-                bar.set_postfix_str(text, refresh=False)
-                if options.log_every:
-                    rate = (run.step % every or every) / (now - lap)
-                    log(f"step {run.step:,}/{total:,}: {text}, {rate:.1f} steps/s")
-                lap = now
-            if has_validation and (run.step % per_epoch == 0 or run.step == total):
-                run.seconds += time.perf_counter() - started
-                result = _evaluate(options, VALIDATION, task, learner)
-                run.record(VALIDATION, result.loss, result.accuracy)
-                log(
-                    f"step {run.step:,}/{total:,}: validation loss {result.loss:.4f}, "
-                    f"accuracy {result.accuracy:.4f}"
-                )
-                started = lap = time.perf_counter()
-            if run.step == total:
-                break
-        run.seconds += time.perf_counter() - started
-    return run
-
-
-def _stream(options: TrainOptions, task: Task) -> Iterator[feed.Batch]:
-    """Batches without end, each epoch in an order of its own."""
-    epoch = 0
-    while True:
-        yield from feed.batches(
-            options.data,
-            TRAIN,
-            task,
-            options.batch_size,
-            shuffle_buffer=options.shuffle_buffer,
-            seed=options.seed + epoch,
+    def introduce(self) -> None:
+        """Says what is about to happen."""
+        network, choices = self.learner.network, self.setup.choices
+        shape = "x".join(map(str, self.task.image_shape))
+        many = f", {choices['workers']} workers" if choices["workers"] > 1 else ""
+        self.log(
+            f"training {network.name} ({network.count_params():,} parameters) on "
+            f"{self.setup.device}{many}, {choices['backend']}, {choices['precision']}: "
+            f"{self.feed.count:,} images of {shape}, {self.task.num_classes} classes"
         )
-        epoch += 1
+
+    # Finding its place.
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """What a run must share with the one that it goes on with."""
+        chosen = dataclasses.asdict(self.options)
+        return {
+            **{name: value for name, value in chosen.items() if name not in FREE_OPTIONS},
+            "dataset": self.dataset.manifest.digest,
+            "workers": self.setup.choices["workers"],
+            "precision": self.setup.choices["precision"],
+        }
+
+    def find_place(self) -> None:
+        """Goes on from the newest checkpoint, if there is one."""
+        if self.options.overwrite and self.chief:
+            self.checkpoints.clear()
+        found = None if self.options.overwrite else self.checkpoints.load()
+        if found is None:
+            return
+        arrays, facts = found
+        wanted = self._fingerprint()
+        for name, value in wanted.items():
+            if facts["fingerprint"].get(name) != value:
+                raise UsageError(
+                    f"{self.checkpoints.folder}: an unfinished run was started with {name} "
+                    f"{facts['fingerprint'].get(name)!r}, now {value!r}; give the same options to "
+                    "go on with it, or --overwrite to start anew"
+                )
+        self.learner.set_state(arrays)
+        self.record = Record.from_json(facts["record"])
+        self.log(f"going on from step {self.record.step:,} of {self.total:,}")
+
+    def _save(self) -> None:
+        self.record.add(self.learner.take_sums())
+        state = self.learner.state()
+        if self.chief:
+            facts = {"fingerprint": self._fingerprint(), "record": self.record.to_json()}
+            self.checkpoints.save(self.record.step, state, facts)
+
+    # Taking the steps.
+
+    def take_steps(self, progress: Progress | None) -> None:
+        """All steps that are left, and what is to be done between them."""
+        show = progress if progress and self.chief and not self.options.log_every else _no_progress
+        count, done = self.feed.records_until(self.total), self.feed.records_until(self.record.step)
+        with contextlib.ExitStack() as stack:
+            self.stop = stack.enter_context(stop_request())
+            self.bar = stack.enter_context(show(count, "training", "examples", initial=done))
+            self.events = EventLog(self.folder / "logs") if self.chief else None
+            if self.events:
+                stack.callback(self.events.close)
+            profiler = Profiler(parse_profile(self.options.profile), self.folder / "logs")
+            stack.callback(profiler.stop)
+            self.lap = (time.perf_counter(), self.record.step)
+            while self.record.step < self.total and not self._has_stopped_early():
+                self._part_of_an_epoch(profiler)
+
+    def _has_stopped_early(self) -> bool:
+        return bool(self.options.patience) and self.record.stale >= (self.options.patience or 0)
+
+    def _part_of_an_epoch(self, profiler: Profiler) -> None:
+        """Steps from here to the end of the epoch, or of the run."""
+        record, per_epoch = self.record, self.feed.steps_per_epoch
+        last = min(self.total, record.step - record.step % per_epoch + per_epoch)
+        groups = self.feed.groups(record.step, last)
+        started = time.perf_counter()
+        while record.step < last:
+            profiler.at(record.step)
+            asked = time.perf_counter()
+            group = next(groups)
+            record.wait_seconds += time.perf_counter() - asked
+            self.learner.train(*group)
+            before, record.step = record.step, record.step + len(group[1])
+            seen = self.feed.records_until(record.step) - self.feed.records_until(before)
+            ends = record.step == last
+            if ends or record.step % self.every == 0:
+                # The device may be behind; its time is the steps' time.
+                record.add(self.learner.take_sums())
+            record.seconds += time.perf_counter() - started
+            self.bar.update(seen)
+            self._between_steps(epoch_ends=ends)
+            started = time.perf_counter()
+        profiler.at(record.step)
+        groups.close()
+
+    def _between_steps(self, *, epoch_ends: bool) -> None:
+        record = self.record
+        at_point = record.step % self.every == 0
+        if at_point or record.step == self.total:
+            self._point()
+        if epoch_ends and self.has_validation:
+            self._validate()
+        stopping = at_point or epoch_ends or self.setup.choices["workers"] == 1
+        wishes = self.stop.number is not None
+        if stopping and record.step < self.total and self.learner.agree(wishes):
+            self._save()
+            raise Stopped(
+                f"stopped by {self.stop.name} at step {record.step:,} of {self.total:,}; the "
+                f"checkpoint is in {self.checkpoints.folder}: start the same command again to go "
+                "on",
+                self.stop.number or 15,
+            )
+        every = self.options.checkpoint_every
+        if record.step % every == 0 if every else epoch_ends:
+            self._save()
+
+    def _point(self) -> None:
+        """A point of the learning curves, a line or the text behind the bar."""
+        record = self.record
+        point = record.train_point()
+        text = f"loss {point['loss']:.4f}, accuracy {point['accuracy']:.4f}"
+        (then, step), now = self.lap, (time.perf_counter(), record.step)
+        rate, self.lap = (now[1] - step) / (now[0] - then), now
+        self.bar.set_postfix_str(f"{text}, input wait {record.wait_share:.1%}", refresh=False)
+        if self.options.log_every:
+            self.log(f"step {record.step:,}/{self.total:,}: {text}, {rate:.1f} steps/s")
+        self._write_event("train", point, {"steps_per_second": rate, "wait": record.wait_share})
+
+    def _validate(self) -> None:
+        """A look at `validation`, and the best weights kept if they are asked for."""
+        started = time.perf_counter()
+        result = self._evaluate(VALIDATION)
+        point = self.record.point(VALIDATION, result.loss, result.accuracy)
+        self._write_event(VALIDATION, point, {})
+        if self.options.patience and self.record.judge(result.loss) and self.chief:
+            self.checkpoints.save_best(self.learner.weights())
+        self.log(
+            f"step {self.record.step:,}/{self.total:,}: validation loss {result.loss:.4f}, "
+            f"accuracy {result.accuracy:.4f}"
+        )
+        then, step = self.lap
+        self.lap = (then + time.perf_counter() - started, step)
+
+    def _evaluate(self, split: str) -> evaluate.Evaluation:
+        batches = feed.in_order(self.dataset, split, self.task)
+        return evaluate.evaluate(self.learner.predict, batches, self.task.num_classes)
+
+    def _write_event(self, split: str, point: dict[str, Any], more: dict[str, float]) -> None:
+        if self.events:
+            scalars = {"loss": point["loss"], "accuracy": point["accuracy"], **more}
+            named = {f"{split}/{name}": value for name, value in scalars.items()}
+            self.events.write(point["step"], named)
+
+    # What comes of it.
+
+    def finish(self) -> Metrics:
+        """Evaluates on `test` and writes everything; a finished run keeps no checkpoint."""
+        record = self.record
+        model_step = record.step
+        if self.options.patience and record.best_step is not None:
+            model_step = record.best_step
+            self.learner.set_weights(self.checkpoints.load_best())
+            self.log(f"taking the weights of step {model_step:,}, the best on validation")
+        self.learner.publish()
+        result = self._evaluate(TEST)
+        record.point(TEST, result.loss, result.accuracy)
+        metrics = self._metrics(result, model_step)
+        self.log(
+            f"test: loss {result.loss:.4f}, accuracy {result.accuracy:.4f} after {record.step:,} "
+            f"steps in {record.seconds:.1f} s ({metrics.examples_per_second:,.0f} examples/s, "
+            f"{record.wait_share:.1%} of the time waiting for input)"
+        )
+        if self.chief:
+            self._write(result, metrics)
+            self.checkpoints.clear()
+            files = sorted(path.name for path in self.folder.iterdir() if path.is_file())
+            self.log(f"wrote {self.folder}/: {', '.join(files)}")
+        return metrics
+
+    def _metrics(self, result: evaluate.Evaluation, model_step: int) -> Metrics:
+        record, plan = self.record, self.dataset.manifest.plan
+        examples = self.feed.records_until(record.step)
+        return Metrics(
+            loss=result.loss,
+            accuracy=result.accuracy,
+            validation=record.last(VALIDATION),
+            classes=dict(zip(self.task.class_names, result.by_class(), strict=True)),
+            steps=record.step,
+            model_step=model_step,
+            epochs=examples / self.feed.count,
+            examples=examples,
+            seconds=record.seconds,
+            examples_per_second=examples / record.seconds,
+            input_wait_share=record.wait_share,
+            parameters=self.learner.network.count_params(),
+            device=str(self.setup.device),
+            dataset={
+                "path": str(self.dataset.path),
+                "name": plan.name,
+                "version": plan.version,
+                "digest": self.dataset.manifest.digest,
+            },
+            options=dataclasses.asdict(self.options),
+            choices=self.setup.choices,
+            versions=versions(),
+        )
+
+    def _write(self, result: evaluate.Evaluation, metrics: Metrics) -> None:
+        """Writes everything; `metrics.json` last, so that it stands for a complete folder."""
+        folder, names = self.folder, self.task.class_names
+        (folder / "metrics.json").unlink(missing_ok=True)
+        with output.replacing(folder / "model.keras") as partial:
+            # Keras chooses the format by the suffix, which the temporary name keeps.
+            self.learner.network.save(partial)
+        with output.replacing(folder / "learning_curves.png") as partial:
+            pictures.learning_curves(self.record.history, partial)
+        with output.replacing(folder / "confusion_matrix.png") as partial:
+            pictures.confusion_matrix(result.confusion, names, TEST, partial)
+        with output.replacing(folder / "worst_mistakes.png") as partial:
+            pictures.worst_mistakes(result.mistakes, names, partial)
+        output.write_json(folder / "history.json", self.record.history)
+        output.write_json(folder / "metrics.json", dataclasses.asdict(metrics))
 
 
 @contextlib.contextmanager
-def _no_progress(total: int, description: str, unit: str) -> Iterator[Bar]:
+def _no_progress(total: int, desc: str, unit: str, *, initial: int) -> Iterator[Bar]:
     class Nothing:
         def update(self, n: int) -> None: ...
         def set_postfix_str(self, s: str, refresh: bool) -> None: ...
 
     yield Nothing()
-
-
-def _evaluate(
-    options: TrainOptions, split: str, task: Task, learner: Learner
-) -> evaluate.Evaluation:
-    data = feed.batches(options.data, split, task, feed.EVALUATION_BATCH)
-    return evaluate.evaluate(learner.logits, data, task.num_classes)
-
-
-def _write(
-    folder: Path,
-    network: Any,
-    task: Task,
-    result: evaluate.Evaluation,
-    run: _Run,
-    metrics: Metrics,
-) -> None:
-    """Writes everything; `metrics.json` last, so that it stands for a complete folder."""
-    (folder / "metrics.json").unlink(missing_ok=True)
-    with output.replacing(folder / "model.keras") as partial:
-        # Keras chooses the format by the suffix, which the temporary name keeps.
-        network.save(partial)
-    with output.replacing(folder / "learning_curves.png") as partial:
-        pictures.learning_curves(run.history, partial)
-    with output.replacing(folder / "confusion_matrix.png") as partial:
-        pictures.confusion_matrix(result.confusion, task.class_names, TEST, partial)
-    output.write_json(folder / "history.json", run.history)
-    output.write_json(folder / "metrics.json", dataclasses.asdict(metrics))
-
-
-def device() -> str:
-    """The device that steps run on, in words."""
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return f"CPU ({platform.machine()})"
-    names = [
-        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus
-    ]
-    return f"GPU ({', '.join(names)})"
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result may depend on."""
-    return {"python": platform.python_version()} | {
-        name: importlib.metadata.version(name) for name in ("recordmill", "keras", "tensorflow")
-    }

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of both commands; `--seed` serves both."""
     add_plan_arguments(parser)
     add_conversion_arguments(parser)
-    train.add_training_arguments(parser)
+    train.add_training_arguments(parser, seed=False)
 
 
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:

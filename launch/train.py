@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_training_arguments(parser)
 
 
-def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that `recordmill run` shares."""
+def add_training_arguments(parser: argparse.ArgumentParser, *, seed: bool = True) -> None:
+    """Adds the flags that `recordmill run` shares; it has a `--seed` already."""
     group = parser.add_argument_group("what to train, and how long")
     add = group.add_argument
     add(
@@ -38,7 +38,8 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=int, metavar="N", help="passes over the train split")
     add("--steps", type=int, metavar="N", help="batches to train on, in place of --epochs")
     add("--batch_size", type=int, metavar="N", help=f"default {DEFAULTS.batch_size}")
-    add("--seed", type=int, metavar="N", help=f"of weights, order, changes; {DEFAULTS.seed}")
+    if seed:
+        add("--seed", type=int, metavar="N", help=f"of weights, order, changes; {DEFAULTS.seed}")
     add("--image_feature", metavar="NAME", help="default: the one feature of rank 2 or 3")
     add("--label_feature", metavar="NAME", help="default: the one feature of classes")
 

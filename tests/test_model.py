@@ -3,13 +3,15 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UsageError
-from train.model import build
+from train.model import MODELS, build
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (12, 7), (9, 9, 3), (1, 1)])
-@pytest.mark.parametrize("dtype", ["uint8", "float32", "int16"])
-def test_any_shape_and_dtype_gives_one_logit_a_class(shape, dtype):
-    network = build("article", shape, dtype, 4)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((28, 28), "uint8"), ((12, 7), "float32"), ((9, 9, 3), "int16")]
+)
+def test_any_shape_and_dtype_gives_one_logit_a_class(name, shape, dtype):
+    network = build(name, shape, dtype, 4)
     assert network.input_shape == (None, *shape)
     logits = network(np.ones((2, *shape), dtype))
     assert tuple(logits.shape) == (2, 4)
@@ -39,5 +41,62 @@ def test_other_ranks_are_refused(shape):
 
 
 def test_unknown_model_is_refused():
-    with pytest.raises(UsageError, match="--model lstm: unknown; there is article"):
+    with pytest.raises(
+        UsageError, match="--model lstm: unknown; there is article, mlp, resnet, or"
+    ):
         build("lstm", (28, 28), "uint8", 10)
+
+
+def test_an_image_of_one_pixel():
+    assert build("article", (1, 1), "uint8", 2)(np.ones((1, 1, 1), "uint8")).shape == (1, 2)
+
+
+OWN = """import keras
+
+def build(shape, dtype, num_classes):
+    images = keras.Input(shape, dtype=dtype)
+    flat = keras.layers.Flatten()(keras.ops.cast(images, "float32"))
+    return keras.Model(images, keras.layers.Dense(num_classes)(flat))
+
+def wrong(shape, dtype, num_classes):
+    return build(shape, dtype, num_classes + 1)
+
+def fails(shape, dtype, num_classes):
+    raise ValueError("no such luck")
+
+def nothing(shape, dtype, num_classes):
+    return None
+"""
+
+
+def test_a_function_of_the_user(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    assert build(f"{path}:build", (4, 3), "uint8", 5).output_shape == (None, 5)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("wrong", r"maps \(None, 4, 3\) to \(None, 6\); wanted .* to \(None, 5\)"),
+        ("fails", "own.py, line 12: ValueError: no such luck"),
+        ("nothing", "gave NoneType; wanted a keras.Model"),
+        ("missing", "own.py has no function 'missing'"),
+    ],
+)
+def test_a_function_that_does_not_give_such_a_model(tmp_path, function, message):
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    with pytest.raises(UsageError, match=message):
+        build(f"{path}:{function}", (4, 3), "uint8", 5)
+
+
+def test_a_module_that_is_missing_or_broken(tmp_path):
+    with pytest.raises(UsageError, match="there is no file .*own.py"):
+        build(f"{tmp_path}/own.py:build", (4, 3), "uint8", 5)
+    (tmp_path / "own.py").write_text("x = 1\nimport nothing_of_that_name\n")
+    with pytest.raises(UsageError, match="own.py, line 2: ModuleNotFoundError"):
+        build(f"{tmp_path}/own.py:build", (4, 3), "uint8", 5)
+    (tmp_path / "own.py").write_text("x = 1\ny = (\n")
+    with pytest.raises(UsageError, match="own.py, line 2: SyntaxError"):
+        build(f"{tmp_path}/own.py:build", (4, 3), "uint8", 5)

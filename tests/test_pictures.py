@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from train.pictures import confusion_matrix, learning_curves
+from train.evaluate import Mistake
+from train.pictures import confusion_matrix, learning_curves, worst_mistakes
 
 
 def test_curves_of_several_splits_differ_from_one(tmp_path):
@@ -32,3 +33,25 @@ def test_confusion_matrix_of_few_and_many_classes(tmp_path, count):
     right, wrong = imread(tmp_path / "right.png"), imread(tmp_path / "wrong.png")
     assert right.shape == wrong.shape
     assert (right != wrong).any()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((6, 5), np.uint8),
+        np.zeros((6, 5, 1), np.float32),
+        np.arange(90).reshape(6, 5, 3).astype(np.int16),
+        np.zeros((6, 5, 3), np.uint8),
+    ],
+    ids=lambda image: f"{image.dtype}{image.shape}",
+)
+def test_worst_mistakes_of_any_image(tmp_path, image):
+    mistakes = [Mistake(number, image, 0, 1, 0.9) for number in range(8)]
+    worst_mistakes(mistakes, ["a", "b"], tmp_path / "eight.png")
+    worst_mistakes(mistakes[:2], ["a", "b"], tmp_path / "two.png")
+    assert imread(tmp_path / "eight.png").shape > imread(tmp_path / "two.png").shape
+
+
+def test_no_mistakes_is_a_picture_too(tmp_path):
+    worst_mistakes([], ["a"], tmp_path / "none.png")
+    assert imread(tmp_path / "none.png").size

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import queue
+import re
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
@@ -251,7 +252,7 @@ class Feed:
         )
         full = np.ones(self._size, np.float32)
         images = labels = None
-        for block in data.skip(first % self.steps_per_epoch):
+        for block in _translated(data.skip(first % self.steps_per_epoch)):
             images, labels = block[self._task.image], block[self._task.label]
             if self._task.one_hot:
                 labels = tf.argmax(labels, -1)
@@ -267,6 +268,19 @@ class Feed:
             block = next(iter(data))
             images, labels = block[self._task.image], block[self._task.label]
         yield images, labels, np.zeros(self._size, np.float32)
+
+
+def _translated(data: Iterable[Any]) -> Iterator[Any]:
+    """Gives errors of ours their name back, which tf.data wraps in a trace of its own."""
+    import tensorflow as tf
+
+    try:
+        yield from data
+    except tf.errors.OpError as error:
+        found = re.search(rf"{DatasetError.__name__}: (.*)", str(error))
+        if found is None:
+            raise
+        raise DatasetError(found[1]) from error
 
 
 def _ahead(items: Iterable[Any], depth: int) -> Generator[Any]:

@@ -139,7 +139,7 @@ def write_idx(path: str, array: npt.NDArray[Any]) -> None:
     values = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder(">"))
     with files.replacing(path) as stream:
         stream.write(encode_header(array.dtype, array.shape))
-        stream.write(values.data.cast("B"))
+        stream.write(values.reshape(-1).view(np.uint8).data)
 
 
 def check_size(header: IdxHeader, size_bytes: int, path: str) -> None:

@@ -8,15 +8,15 @@ from typing import Any
 
 import apache_beam as beam
 
-from . import tfrecord
-from .example import Rows, encode_examples
+from .example import encode_examples
 from .features import Feature, check_classes
 from .plan import Shard
 from .read import Block, Blocks
+from .tfrecord import Framed
 
 
-def encode_block(features: tuple[Feature, ...], block: Block) -> Rows:
-    """Encodes a block as framed Examples, uint8[n, stride].
+def encode_block(features: tuple[Feature, ...], block: Block) -> Framed:
+    """Encodes a block as framed Examples.
 
     Raises:
       InputError: A value is outside of its feature's classes; names file and record.
@@ -25,11 +25,11 @@ def encode_block(features: tuple[Feature, ...], block: Block) -> Rows:
         if feature.column is not None:
             place = functools.partial(block.place, feature.column)
             check_classes(feature, block.columns[feature.column], place)
-    return encode_examples(features, block.columns, block.numbers)
+    return Framed.of_rows(encode_examples(features, block.columns, block.numbers))
 
 
 class EncodeExamples(beam.PTransform):  # type: ignore[misc]  # Beam has no types
-    """`(Shard, blocks of records)` to `(Shard, blocks of framed Examples, uint8[n, stride])`."""
+    """`(Shard, blocks of records)` to `(Shard, blocks of framed Examples)`."""
 
     def __init__(self, features: tuple[Feature, ...]) -> None:
         """Takes the features of a plan, or of `make_features`."""
@@ -42,8 +42,7 @@ class EncodeExamples(beam.PTransform):  # type: ignore[misc]  # Beam has no type
         return pcoll | beam.MapTuple(lambda shard, blocks: (shard, blocks.map(encode)))
 
 
-def to_records(element: tuple[Shard, Blocks[Rows]]) -> Iterator[bytes]:
+def to_records(element: tuple[Shard, Blocks[Framed]]) -> Iterator[bytes]:
     """The serialized Examples of a shard, one by one, for transforms that take single records."""
-    for rows in element[1]:
-        for row in rows[:, tfrecord.HEADER_BYTES : -tfrecord.FOOTER_BYTES]:
-            yield row.tobytes()
+    for framed in element[1]:
+        yield from framed.messages()

@@ -54,6 +54,39 @@ def frame(data: bytes) -> bytes:
     )
 
 
+@dataclass(frozen=True)
+class Framed:
+    r"""Framed records, one after the other, ready to be written.
+
+    Attributes:
+      data: uint8[bytes], C order.
+      offsets: int64[n + 1]; record i is `data[offsets[i] : offsets[i + 1]]`, frame and all.
+
+    >>> list(Framed.of_rows(np.zeros((2, 17), np.uint8)).messages())
+    [b'\x00', b'\x00']
+    """
+
+    data: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def of_rows(cls, rows: npt.NDArray[np.uint8]) -> Framed:
+        """Records of one length: uint8[n, stride]."""
+        count, stride = rows.shape
+        return cls(rows.reshape(-1), np.arange(count + 1, dtype=np.int64) * stride)
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self.offsets) - 1
+
+    def messages(self) -> Iterator[bytes]:
+        """The serialized message of each record, without its frame."""
+        view = self.data.data
+        starts, ends = self.offsets[:-1] + HEADER_BYTES, self.offsets[1:] - FOOTER_BYTES
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            yield bytes(view[start:end])
+
+
 @functools.lru_cache(maxsize=16)
 def _data_slices(count: int, stride: int) -> tuple[slice, ...]:
     return tuple(

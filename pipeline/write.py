@@ -22,9 +22,9 @@ from crc32c import crc32c
 
 from . import files
 from .errors import OutputError
-from .example import Rows
 from .plan import Shard
 from .read import METRICS, Blocks
+from .tfrecord import Framed
 
 TEMPORARY = ".tmp-"
 READ_BYTES = 8 << 20
@@ -103,7 +103,7 @@ class _BlockSink(tfrecordio._TFRecordSink):  # type: ignore[misc]  # Beam has no
         return bool(kind != CompressionTypes.UNCOMPRESSED)
 
 
-def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Rows]) -> Receipt:
+def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Framed]) -> Receipt:
     """Writes a shard under a temporary name, which it loses when complete.
 
     Raises:
@@ -119,12 +119,12 @@ def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Rows]) -> Recei
             digest = FileDigest(pool)
             handle = sink.open(temporary)
             try:
-                for rows in blocks:
-                    data = rows.reshape(-1).data
+                for framed in blocks:
+                    data = framed.data.data
                     sink.write_encoded_record(handle, data)
                     if not compressed:
                         digest.update(data)
-                    records += len(rows)
+                    records += len(framed)
             finally:
                 sink.close(handle)
             stored = digest_file(temporary) if compressed else digest.finish()
@@ -150,7 +150,7 @@ class _WriteShard(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         self._bytes = Metrics.counter(METRICS, "bytes_written")
         self._shards = Metrics.counter(METRICS, "shards_written")
 
-    def process(self, element: tuple[Shard, Blocks[Rows]]) -> Iterator[Receipt]:
+    def process(self, element: tuple[Shard, Blocks[Framed]]) -> Iterator[Receipt]:
         receipt = write_shard(self._sink, *element)
         self._records.inc(receipt.records)
         self._bytes.inc(receipt.num_bytes)

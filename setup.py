@@ -35,6 +35,7 @@ setup(
         "isal>=1.7",
         "numpy>=1.26",
         "protobuf>=4.25",
+        "requests>=2.32",
         "tensorflow-metadata~=1.21.0",
         "tqdm>=4.66",
     ],

@@ -35,6 +35,12 @@ def add_conversion_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a dataset of another plan"
     )
+    parser.add_argument(
+        "--statistics",
+        default="on",
+        choices=("on", "off"),
+        help="take statistics on the way, for stats.json and stats.pb (default: on)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
 
 
@@ -71,6 +77,7 @@ def convert_plan(args: argparse.Namespace, plan: Plan, beam_args: list[str]) -> 
         args.output,
         beam_args=beam_args,
         overwrite=args.overwrite,
+        with_statistics=args.statistics == "on",
         watch=lambda plan, folder: _shards_shown(plan, folder, args.quiet),
     )
     if not args.quiet:

@@ -12,13 +12,14 @@ import apache_beam as beam
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.metrics import Metrics
 
-from . import engine, files, manifest, output
+from . import engine, files, manifest, output, statistics
 from .encode import EncodeExamples
 from .manifest import Manifest
 from .plan import Plan, PlanOptions, Shard, make_plan
 from .read import METRICS, ReadFromIdx, Shards, check_unchanged
 from .source import SourceFile
-from .write import Receipt, WriteToTFRecord, digest_file
+from .statistics import MergeStatistics, Statistics, histogram_step
+from .write import Receipt, WriteToTFRecord, digest_file, without_statistics
 
 COMPRESSION = {"none": CompressionTypes.UNCOMPRESSED, "gzip": CompressionTypes.GZIP}
 
@@ -26,12 +27,14 @@ COMPRESSION = {"none": CompressionTypes.UNCOMPRESSED, "gzip": CompressionTypes.G
 class _SortOut(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     """Shards that an earlier run finished come out as their receipts, tagged `kept`."""
 
-    def __init__(self, folder: str, plan: Plan) -> None:
-        self._folder, self._plan = folder, plan
+    def __init__(self, folder: str, plan: Plan, with_statistics: bool) -> None:
+        self._folder, self._plan, self._with_statistics = folder, plan, with_statistics
         self._kept = Metrics.counter(METRICS, "shards_kept")
 
     def process(self, shard: Shard) -> Iterator[Any]:
-        receipt = output.kept_receipt(self._folder, self._plan, shard)
+        receipt = output.kept_receipt(
+            self._folder, self._plan, shard, with_statistics=self._with_statistics
+        )
         if receipt is None:
             yield shard
         else:
@@ -47,11 +50,20 @@ def digest_source(part: SourceFile) -> tuple[str, int, str]:
 
 
 def _publish(
-    _: Any, folder: str, plan: Plan, receipts: list[Receipt], sources: list[tuple[str, int, str]]
+    _: Any,
+    folder: str,
+    plan: Plan,
+    receipts: list[Receipt],
+    sources: list[tuple[str, int, str]],
+    found: Statistics | None,
 ) -> None:
     for part in plan.source_files():
         check_unchanged(part)
-    manifest.publish(folder, manifest.make_manifest(plan, receipts, sources))
+    beside = {}
+    if found is not None:
+        counts = {split.name: split.count for split in plan.splits}
+        beside = statistics.write_statistics(folder, plan.features, counts, found)
+    manifest.publish(folder, manifest.make_manifest(plan, receipts, sources, beside))
     output.clean(folder)
 
 
@@ -61,26 +73,34 @@ class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
     Args:
       plan: What to write.
       folder: The dataset's own folder, `<output>/<name>/<version>`.
+      with_statistics: Whether to take statistics on the way.
     """
 
-    def __init__(self, plan: Plan, folder: str) -> None:
+    def __init__(self, plan: Plan, folder: str, *, with_statistics: bool = True) -> None:
         """Takes a plan and the folder that `output.prepare` made ready."""
         super().__init__()
-        self._plan, self._folder = plan, folder
+        self._plan, self._folder, self._with_statistics = plan, folder, with_statistics
 
     def expand(self, pipeline: Any) -> Any:
         """The graph's size depends on splits and files, not on records or shards."""
         plan, folder = self._plan, self._folder
         names = [split.name for split in plan.splits]
+        steps = None
+        if self._with_statistics:
+            steps = {split.name: histogram_step(split.count) for split in plan.splits}
         shards = (
             pipeline
             | "Shards" >> Shards(plan)  # Shard
-            | "SortOut" >> beam.ParDo(_SortOut(folder, plan)).with_outputs("kept", main="todo")
+            | "SortOut"
+            >> beam.ParDo(_SortOut(folder, plan, self._with_statistics)).with_outputs(
+                "kept", main="todo"
+            )
         )
         encoded = (
             shards.todo
             | "ReadFromIdx" >> ReadFromIdx(plan, scratch=output.state_path(folder, "inflated"))
-            | "EncodeExamples" >> EncodeExamples(plan.features)  # (Shard, framed blocks)
+            | "EncodeExamples"
+            >> EncodeExamples(plan.features, histogram_steps=steps)  # (Shard, framed blocks)
             | "BySplit" >> beam.Partition(lambda e, _: names.index(e[0].split), len(names))
         )
         written = [
@@ -97,6 +117,14 @@ class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
             | "Written" >> beam.Flatten()
             | "Note" >> beam.Map(lambda receipt: output.save_receipt(folder, receipt))
         )
+        receipts = (shards.kept, noted) | "Receipts" >> beam.Flatten()
+        found: Any = None
+        if self._with_statistics:
+            found = beam.pvalue.AsSingleton(
+                receipts
+                | "Statistics" >> beam.Map(lambda receipt: (receipt.split, receipt.statistics))
+                | "MergeStatistics" >> beam.CombineGlobally(MergeStatistics())
+            )
         sources = (
             pipeline
             | "SourceFiles" >> beam.Create(plan.source_files())
@@ -111,8 +139,9 @@ class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
                 _publish,
                 folder,
                 plan,
-                beam.pvalue.AsList((shards.kept, noted) | "Receipts" >> beam.Flatten()),
+                beam.pvalue.AsList(receipts | "Bare" >> beam.Map(without_statistics)),
                 beam.pvalue.AsList(sources),
+                found,
             )
         )
 
@@ -146,6 +175,7 @@ def convert(
     beam_args: Sequence[str] = (),
     overwrite: bool = False,
     watch: Watch = _unwatched,
+    with_statistics: bool = True,
     **options: Any,
 ) -> Conversion:
     """Plans and converts; what an earlier run of the same plan finished is kept.
@@ -155,6 +185,7 @@ def convert(
       beam_args: Flags for Beam's PipelineOptions; none runs on this machine.
       overwrite: Replaces a dataset of another plan.
       watch: Given the plan and the dataset's folder, a context in which the pipeline runs.
+      with_statistics: Takes statistics on the way, for `stats.json` and `stats.pb`.
       **options: The fields of `PlanOptions`.
 
     Raises:
@@ -166,6 +197,7 @@ def convert(
         beam_args=beam_args,
         overwrite=overwrite,
         watch=watch,
+        with_statistics=with_statistics,
     )
 
 
@@ -176,6 +208,7 @@ def run_plan(
     beam_args: Sequence[str] = (),
     overwrite: bool = False,
     watch: Watch = _unwatched,
+    with_statistics: bool = True,
 ) -> Conversion:
     """Converts a plan; see `convert`."""
     folder = files.join(output_folder, plan.folder)
@@ -188,8 +221,9 @@ def run_plan(
             manifest.check_shards(folder, finished)
             output.clean(folder)
             return Conversion(folder, finished, parallel, {})
+        convert = Convert(plan, folder, with_statistics=with_statistics)
         with watch(plan, folder):
-            result = engine.run(lambda p: p | "Convert" >> Convert(plan, folder), options)
+            result = engine.run(lambda p: p | "Convert" >> convert, options)
         counters = engine.counters(result)
         return Conversion(
             folder, manifest.load_manifest(folder), counters.get("shards_kept", 0), counters

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -12,6 +13,7 @@ from .example import encode_examples
 from .features import Feature, check_classes
 from .plan import Shard
 from .read import Block, Blocks
+from .statistics import observe_block
 from .tfrecord import Framed
 
 
@@ -28,18 +30,43 @@ def encode_block(features: tuple[Feature, ...], block: Block) -> Framed:
     return Framed.of_rows(encode_examples(features, block.columns, block.numbers))
 
 
+def encode_and_observe(features: tuple[Feature, ...], histogram_step: int, block: Block) -> Framed:
+    """Encodes a block, and takes its statistics while it is in the processor's cache."""
+    framed = encode_block(features, block)
+    found = observe_block(features, block.columns, block.numbers, histogram_step)
+    return dataclasses.replace(framed, statistics=found)
+
+
 class EncodeExamples(beam.PTransform):  # type: ignore[misc]  # Beam has no types
     """`(Shard, blocks of records)` to `(Shard, blocks of framed Examples)`."""
 
-    def __init__(self, features: tuple[Feature, ...]) -> None:
-        """Takes the features of a plan, or of `make_features`."""
+    def __init__(
+        self,
+        features: tuple[Feature, ...],
+        *,
+        histogram_steps: Mapping[str, int] | None = None,
+    ) -> None:
+        """Takes the features of a plan, or of `make_features`.
+
+        Args:
+          features: What each record holds.
+          histogram_steps: By split, see `statistics.histogram_step`; None takes no statistics.
+        """
         super().__init__()
-        self._features = features
+        self._features, self._steps = features, histogram_steps
 
     def expand(self, pcoll: Any) -> Any:
         """Lazy: encoding happens when the blocks are consumed."""
-        encode = functools.partial(encode_block, self._features)
-        return pcoll | beam.MapTuple(lambda shard, blocks: (shard, blocks.map(encode)))
+        features, steps = self._features, self._steps
+
+        def encode(shard: Shard, blocks: Blocks[Block]) -> tuple[Shard, Blocks[Framed]]:
+            if steps is None:
+                return shard, blocks.map(functools.partial(encode_block, features))
+            return shard, blocks.map(
+                functools.partial(encode_and_observe, features, steps[shard.split])
+            )
+
+        return pcoll | beam.MapTuple(encode)
 
 
 def to_records(element: tuple[Shard, Blocks[Framed]]) -> Iterator[bytes]:

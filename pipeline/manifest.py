@@ -50,6 +50,8 @@ class Manifest:
       splits: The shards of each split, in order.
       counters: Sums over all shards.
       versions: Of what took part.
+      files: SHA-256, in hexadecimal, of each file beside the shards that doesn't follow from the
+        manifest itself, by its name relative to the folder: statistics, a transform.
     """
 
     plan: Plan
@@ -57,6 +59,7 @@ class Manifest:
     splits: dict[str, tuple[ShardEntry, ...]]
     counters: dict[str, int]
     versions: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -91,6 +94,7 @@ class Manifest:
             "counters": self.counters,
             "sources": list(self.sources),
             "versions": self.versions,
+            "files": self.files,
             "plan": plan.to_json(),
         }
         return {**value, "checksum": hashlib.sha256(_text(value)).hexdigest()}
@@ -112,6 +116,7 @@ class Manifest:
                 },
                 counters=dict(value["counters"]),
                 versions=dict(value["versions"]),
+                files=dict(value["files"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DatasetError(
@@ -176,6 +181,7 @@ def make_manifest(
     plan: Plan,
     receipts: Iterable[Any],
     sources: Iterable[tuple[str, int, str]],
+    beside: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Compares what was written with what was planned, and tells it.
 
@@ -183,6 +189,7 @@ def make_manifest(
       plan: What was planned.
       receipts: `write.Receipt` of each shard, in any order.
       sources: `(name, bytes, sha256)` of each source file, in any order.
+      beside: See `Manifest.files`.
 
     Raises:
       OutputError: A shard is missing or of another number of records: the runner lost elements.
@@ -223,6 +230,7 @@ def make_manifest(
             "shards": len(shards),
         },
         versions=versions(),
+        files=dict(sorted((beside or {}).items())),
     )
 
 

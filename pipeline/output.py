@@ -20,10 +20,11 @@ from dataclasses import asdict
 from typing import Any
 
 from . import files
+from .accumulate import ColumnStatistics
 from .errors import OutputError
 from .manifest import MANIFEST, Manifest, load_manifest, write_json
 from .plan import Plan, Shard
-from .write import TEMPORARY, Receipt, digest_file
+from .write import TEMPORARY, Receipt, digest_file, without_statistics
 
 STATE = ".recordmill"
 
@@ -39,7 +40,9 @@ def _receipt_path(folder: str, shard_name: str) -> str:
 
 def save_receipt(folder: str, receipt: Receipt) -> Receipt:
     """Notes that a shard is complete."""
-    write_json(_receipt_path(folder, receipt.path.rpartition("/")[2]), asdict(receipt))
+    value = asdict(without_statistics(receipt))
+    value["statistics"] = {name: found.to_json() for name, found in receipt.statistics.items()}
+    write_json(_receipt_path(folder, receipt.path.rpartition("/")[2]), value)
     return receipt
 
 
@@ -48,14 +51,28 @@ def count_receipts(folder: str) -> int:
     return len(files.match(state_path(folder, "receipts", "*.json")))
 
 
-def kept_receipt(folder: str, plan: Plan, shard: Shard) -> Receipt | None:
-    """The receipt of a shard that is complete and unharmed: its bytes are read and compared."""
+def kept_receipt(
+    folder: str, plan: Plan, shard: Shard, *, with_statistics: bool = False
+) -> Receipt | None:
+    """The receipt of a shard that is complete and unharmed: its bytes are read and compared.
+
+    Args:
+      folder: The dataset's.
+      plan: Of the dataset.
+      shard: Which one.
+      with_statistics: A shard whose statistics were not taken doesn't count as complete.
+    """
     path = _receipt_path(folder, plan.shard_name(shard))
     shard_path = files.join(folder, plan.shard_name(shard))
     if not files.exists(path) or not files.exists(shard_path):
         return None
-    with contextlib.suppress(ValueError, TypeError):
-        receipt = Receipt(**json.loads(files.read_bytes(path)))
+    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+        value = json.loads(files.read_bytes(path))
+        found = value.pop("statistics")
+        statistics = {name: ColumnStatistics.from_json(one) for name, one in found.items()}
+        receipt = Receipt(**value, statistics=statistics)
+        if with_statistics and not statistics:
+            return None
         if digest_file(shard_path) == (receipt.num_bytes, receipt.sha256, receipt.crc32c):
             return receipt
     return None

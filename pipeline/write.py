@@ -7,11 +7,12 @@ them. Here the element is the shard, and what is written of it are blocks as the
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -21,9 +22,11 @@ from apache_beam.metrics import Metrics
 from crc32c import crc32c
 
 from . import files
+from .accumulate import ColumnStatistics
 from .errors import OutputError
 from .plan import Shard
 from .read import METRICS, Blocks
+from .statistics import merge_features
 from .tfrecord import Framed
 
 TEMPORARY = ".tmp-"
@@ -39,6 +42,7 @@ class Receipt:
       num_bytes: Its size as stored.
       sha256: Of the file, in hexadecimal.
       crc32c: Of the file, in hexadecimal.
+      statistics: Of its records, by feature; {} where none were taken.
     """
 
     split: str
@@ -48,6 +52,12 @@ class Receipt:
     num_bytes: int
     sha256: str
     crc32c: str
+    statistics: dict[str, ColumnStatistics] = field(default_factory=dict, repr=False)
+
+
+def without_statistics(receipt: Receipt) -> Receipt:
+    """The receipt alone, small whatever the records are."""
+    return dataclasses.replace(receipt, statistics={})
 
 
 class FileDigest:
@@ -114,6 +124,7 @@ def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Framed]) -> Rec
     temporary = f"{path}{TEMPORARY}{uuid.uuid4().hex}{sink.file_name_suffix.get()}"
     compressed = sink.compresses(path)
     records = 0
+    statistics: dict[str, ColumnStatistics] = {}
     try:
         with ThreadPoolExecutor(1) as pool:
             digest = FileDigest(pool)
@@ -125,6 +136,7 @@ def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Framed]) -> Rec
                     if not compressed:
                         digest.update(data)
                     records += len(framed)
+                    statistics = merge_features(statistics, framed.statistics)
             finally:
                 sink.close(handle)
             stored = digest_file(temporary) if compressed else digest.finish()
@@ -140,7 +152,7 @@ def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Framed]) -> Rec
         raise
     if records != shard.count:
         raise OutputError(f"{path}: {records} records were written of {shard.count} planned")
-    return Receipt(shard.split, shard.index, path, records, *stored)
+    return Receipt(shard.split, shard.index, path, records, *stored, statistics)
 
 
 class _WriteShard(beam.DoFn):  # type: ignore[misc]  # Beam has no types

@@ -17,8 +17,9 @@ COMMANDS: dict[str, tuple[str, bool, str]] = {
     "plan": ("plan", False, "show what convert would do, from the headers alone"),
     "convert": ("convert", True, "write a TFRecord dataset from IDX files, on Apache Beam"),
     "inspect": ("inspect", False, "show what a dataset or any TFRecord file holds"),
+    "verify": ("verify", False, "check a dataset or any TFRecord file, byte by byte"),
     "train": ("train", False, "train a classifier on a dataset"),
-    "run": ("run", True, "convert, then train"),
+    "run": ("run", True, "convert, verify, then train"),
 }
 
 

@@ -1,10 +1,10 @@
-"""`recordmill run`: converts, then trains on what was written."""
+"""`recordmill run`: converts, verifies, then trains on what was written."""
 
 from __future__ import annotations
 
 import argparse
 
-from . import train
+from . import train, verify
 from .convert import add_conversion_arguments, convert_plan
 from .plan import add_plan_arguments, plan_from_args
 
@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:
-    """A conversion that fails never starts a training."""
+    """A conversion that fails, or that left anything damaged, never starts a training."""
     converted = convert_plan(args, plan_from_args(args), beam_args)
+    if verify.check_and_show(converted.folder, quiet=args.quiet):
+        return 1
     args.data = converted.folder
     return train.run(args, [])

@@ -101,6 +101,11 @@ def layout_of(features: tuple[Feature, ...]) -> Layout:
     return _template(features)[0]
 
 
+def template_of(features: tuple[Feature, ...]) -> Rows:
+    """A framed Example, uint8[stride], with zeros for all values and for the data's checksum."""
+    return _template(features)[1]
+
+
 def _encode_varints(values: npt.NDArray[Any], width: int) -> Rows:
     """Integers `[n, k]` as padded varints, uint8[n, k * width]."""
     if width == 1:

@@ -15,10 +15,13 @@ from importlib import metadata
 from typing import Any
 
 from . import files, schema
-from .errors import DatasetError, OutputError
+from .errors import DatasetError, OutputError, UsageError
 from .plan import Plan
+from .source import check_name, check_version
 
 MANIFEST = "manifest.json"
+# The same bytes once more: should one of the two be damaged, the other says what was.
+MANIFEST_COPY = "manifest.copy.json"
 MANIFEST_FORMAT = 1
 
 
@@ -97,7 +100,7 @@ class Manifest:
             "files": self.files,
             "plan": plan.to_json(),
         }
-        return {**value, "checksum": hashlib.sha256(_text(value)).hexdigest()}
+        return {**value, "checksum": _checksum(value)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], path: str) -> Manifest:
@@ -118,16 +121,34 @@ class Manifest:
                 versions=dict(value["versions"]),
                 files=dict(value["files"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            manifest.to_json()
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DatasetError(
                 f"{path}: not a manifest of recordmill ({error!r}); repair the dataset, or convert "
                 "it again"
             ) from error
-        for shards in manifest.splits.values():
-            for shard in shards:
-                if "/" in shard.file or shard.file in ("", ".", ".."):
-                    raise DatasetError(f"{path}: shard {shard.file!r} leads outside of its folder")
+        _check_names(manifest, path)
         return manifest
+
+
+def _check_names(manifest: Manifest, path: str) -> None:
+    """What becomes part of a path must be what the plan makes of it, and lead nowhere else."""
+    plan = manifest.plan
+    try:
+        check_name("name", plan.name)
+        check_version(plan.version)
+        for split in plan.splits:
+            check_name("split", split.name)
+        for feature in plan.features:
+            check_name("feature", feature.name)
+    except UsageError as error:
+        raise DatasetError(f"{path}: {error}; do not trust this dataset") from error
+    wanted = {split.name: [*map(plan.shard_name, split.shards())] for split in plan.splits}
+    found = {split: [shard.file for shard in shards] for split, shards in manifest.splits.items()}
+    if found != wanted:
+        raise DatasetError(
+            f"{path}: names other shards than its plan does; do not trust this dataset"
+        )
 
 
 def versions() -> dict[str, str]:
@@ -138,6 +159,10 @@ def versions() -> dict[str, str]:
 
 def _text(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _checksum(value: Any) -> str:
+    return hashlib.sha256(_text(value)).hexdigest()
 
 
 def write_json(path: str, value: Any) -> None:
@@ -158,23 +183,40 @@ def load_manifest(folder: str) -> Manifest:
             "stopped is finished by starting the same convert command again"
         )
     content = files.read_bytes(path)
+    return parse_manifest(content, path)
+
+
+def parse_manifest(content: bytes, path: str) -> Manifest:
+    """A manifest from its file's content.
+
+    Raises:
+      DatasetError: It is damaged, or of another version of recordmill.
+    """
     try:
         value = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: not JSON ({error}); repair the dataset") from error
     if not isinstance(value, dict) or value.get("format") != MANIFEST_FORMAT:
         raise DatasetError(
             f"{path}: not a manifest of format {MANIFEST_FORMAT}; it was made by another version "
             "of recordmill, or damaged: convert again"
         )
+    # Written again, it must come out as it stands there: no byte of it is without meaning. This
+    # comes before anything in it is believed.
+    checksum = value.pop("checksum", None)
+    if checksum != _checksum(value) or _text({**value, "checksum": checksum}) != content:
+        raise _changed(path)
     manifest = Manifest.from_json(value, path)
-    # Written again, it must come out as it stands there: no byte of it is without meaning.
     if _text(manifest.to_json()) != content:
-        raise DatasetError(
-            f"{path}: its checksum does not fit; it was changed after it was written: repair the "
-            "dataset, or convert it again"
-        )
+        raise _changed(path)
     return manifest
+
+
+def _changed(path: str) -> DatasetError:
+    return DatasetError(
+        f"{path}: its checksum does not fit; it was changed after it was written: repair the "
+        "dataset, or convert it again"
+    )
 
 
 def make_manifest(
@@ -253,17 +295,28 @@ def check_shards(folder: str, manifest: Manifest) -> None:
                 )
 
 
-def publish(folder: str, manifest: Manifest) -> None:
-    """Writes the metadata of a dataset, the manifest last."""
+def metadata_files(manifest: Manifest) -> dict[str, bytes]:
+    """Content by name of the files beside the shards that follow from the manifest alone."""
     plan = manifest.plan
     splits = [
         (name, sum(s.num_bytes for s in shards), [s.records for s in shards])
         for name, shards in manifest.splits.items()
     ]
     info = schema.dataset_info_json(plan.name, plan.version, plan.description, splits)
-    write_json(files.join(folder, "dataset_info.json"), info)
-    write_json(files.join(folder, "features.json"), schema.features_json(plan.features))
-    texts = {"schema.pbtxt": schema.schema_pbtxt(plan.features)}
-    for name, text in {**texts, **schema.label_files(plan.features)}.items():
-        files.write_bytes(files.join(folder, name), text.encode())
+    texts = {
+        "schema.pbtxt": schema.schema_pbtxt(plan.features),
+        **schema.label_files(plan.features),
+    }
+    return {
+        "dataset_info.json": _text(info),
+        "features.json": _text(schema.features_json(plan.features)),
+        **{name: text.encode() for name, text in texts.items()},
+        MANIFEST_COPY: _text(manifest.to_json()),
+    }
+
+
+def publish(folder: str, manifest: Manifest) -> None:
+    """Writes the metadata of a dataset, the manifest last."""
+    for name, content in metadata_files(manifest).items():
+        files.write_bytes(files.join(folder, name), content)
     write_json(files.join(folder, MANIFEST), manifest.to_json())

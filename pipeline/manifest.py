@@ -141,6 +141,9 @@ def _check_names(manifest: Manifest, path: str) -> None:
             check_name("split", split.name)
         for feature in plan.features:
             check_name("feature", feature.name)
+        for name in manifest.files:
+            if not name or name[0] == "/" or {"", ".", ".."} & set(name.split("/")):
+                raise UsageError(f"file {name!r} leads outside of its folder")
     except UsageError as error:
         raise DatasetError(f"{path}: {error}; do not trust this dataset") from error
     wanted = {split.name: [*map(plan.shard_name, split.shards())] for split in plan.splits}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import multiprocessing
 import os
 import re
@@ -101,18 +102,23 @@ def find_manifest(folder: str) -> tuple[Manifest, list[Finding]]:
 
 
 def check_metadata(folder: str, manifest: Manifest) -> list[Finding]:
-    """Compares the files beside the shards with what the manifest makes of them."""
+    """Compares the files beside the shards with what the manifest makes or says of them."""
     found = []
-    for name, wanted in metadata_files(manifest).items():
-        if name == MANIFEST_COPY:
-            continue
+    made = {name: data for name, data in metadata_files(manifest).items() if name != MANIFEST_COPY}
+    for name in [*made, *manifest.files]:
         try:
             content = files.read_bytes(files.join(folder, name))
         except FileNotFoundError:
             found.append(Finding(name, "is missing"))
             continue
-        if content != wanted:
-            same = os.path.commonprefix([content, wanted])
+        except OSError as error:
+            found.append(Finding(name, checks.damage(error)))
+            continue
+        if name not in made:
+            if hashlib.sha256(content).hexdigest() != manifest.files[name]:
+                found.append(Finding(name, "is not the file that was written: its SHA-256 differs"))
+        elif content != made[name]:
+            same = os.path.commonprefix([content, made[name]])
             found.append(Finding(name, "is not what follows from the manifest", None, len(same)))
     return found
 
@@ -235,19 +241,25 @@ def rebind(manifest: Manifest, source: str) -> tuple[Plan, list[Finding]]:
     return replace(plan, sources=sources), found
 
 
+def _encode_rows(plan: Plan, block: Any) -> Rows:
+    from .encode import encode_block
+
+    return encode_block(plan.features, block).data.reshape(-1, plan.stride)
+
+
 @contextlib.contextmanager
 def source_blocks(plan: Plan) -> Iterator[Callable[[Shard], Any]]:
     """Gives a function from a shard to its framed blocks, encoded anew from the source.
 
     What is in gzip is inflated into a temporary folder first.
     """
-    from .encode import encode_block
     from .read import Blocks, inflate_file, split_reader
 
     with tempfile.TemporaryDirectory(prefix="recordmill-") as scratch:
         inflated = dict(inflate_file(part, scratch) for part in plan.source_files() if part.gzip)
         readers = {split.name: split_reader(plan, split.source, inflated) for split in plan.splits}
-        encode = functools.partial(encode_block, plan.features)
+
+        encode = functools.partial(_encode_rows, plan)
 
         def blocks(shard: Shard) -> Any:
             reader = readers[shard.split]
@@ -336,7 +348,7 @@ def verify_dataset(
         found += one.findings
     return Report(
         folder,
-        len(shards) + len(metadata_files(manifest)) + 1,
+        len(shards) + len(metadata_files(manifest)) + len(manifest.files) + 1,
         sum(one.records for one in checked),
         sum(one.num_bytes for one in checked),
         tuple(found),

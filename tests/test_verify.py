@@ -67,7 +67,7 @@ def test_a_whole_dataset_passes(whole, source, capsys):
     assert capsys.readouterr().out == ""
     assert main(["verify", str(whole.parent), "--source", str(source / "dataset.toml")]) == 0
     told = capsys.readouterr().out
-    assert "1.0.0: whole: 11 files, 40 records, " in told
+    assert "1.0.0: whole: 13 files, 40 records, " in told
 
 
 @pytest.mark.slow
@@ -173,7 +173,9 @@ def test_metadata_and_manifest(dataset):
     (dataset / "features.json").write_bytes(text.replace(b"uint8", b"uint9"))
     (dataset / "label.labels.txt").unlink()
     (dataset / "manifest.json").write_bytes(b"{}")
+    (dataset / "stats.json").write_text("{}")
     lines = found(dataset)
+    assert lines[3] == "stats.json: is not the file that was written: its SHA-256 differs"
     assert lines[0].startswith("manifest.json: not a manifest of format 1")
     assert lines[1].startswith("features.json: byte ")
     assert lines[2] == "label.labels.txt: is missing"

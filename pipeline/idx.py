@@ -256,8 +256,7 @@ class IdxFile:
         if not len(numbers):
             return self._view(b"")
         if self.header.count * size <= RESIDENT_BYTES:
-            whole = files.open_at(self.path, self.version)
-            return _resident(whole, self)[numbers]
+            return _RESIDENT.column(self)[numbers]
         if int(numbers[-1]) - int(numbers[0]) == len(numbers) - 1 and (np.diff(numbers) == 1).all():
             return self.read(int(numbers[0]), int(numbers[-1]) + 1)
         if not files.is_local(self.path):
@@ -281,17 +280,25 @@ class IdxFile:
         return np.frombuffer(data, dtype).reshape(-1, *self.header.record_shape)
 
 
-_RESIDENT: dict[IdxFile, npt.NDArray[Any]] = {}
+class _Resident:
+    """Whole columns in memory, by file; at most two RESIDENT_BYTES of them in a process."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[IdxFile, npt.NDArray[Any]] = {}
+        self._held_bytes = 0
+
+    def column(self, file: IdxFile) -> npt.NDArray[Any]:
+        if file not in self._arrays:
+            array = file.read(0, file.header.count)
+            if self._held_bytes + array.nbytes > 2 * RESIDENT_BYTES:
+                self._arrays.clear()
+                self._held_bytes = 0
+            self._arrays[file] = array
+            self._held_bytes += array.nbytes
+        return self._arrays[file]
 
 
-def _resident(opened: files.ReadableAt, file: IdxFile) -> npt.NDArray[Any]:
-    """The whole column; at most two RESIDENT_BYTES of columns are kept in a process."""
-    if file not in _RESIDENT:
-        held = sum(array.nbytes for array in _RESIDENT.values())
-        if held + file.header.count * file.header.record_bytes > 2 * RESIDENT_BYTES:
-            _RESIDENT.clear()
-        _RESIDENT[file] = file.read(0, file.header.count)
-    return _RESIDENT[file]
+_RESIDENT = _Resident()
 
 
 @dataclass(frozen=True)
@@ -314,7 +321,10 @@ class Column:
         result = np.empty(
             (len(numbers), *first.record_shape), np.dtype(first.dtype).newbyteorder(">")
         )
-        for index in np.unique(owner):
-            mine = owner == index
+        ranks = np.argsort(owner, kind="stable")
+        bounds = np.flatnonzero(np.diff(owner[ranks], prepend=-1, append=-1))
+        for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+            mine = ranks[begin:end]
+            index = int(owner[mine[0]])
             result[mine] = self.parts[index].gather(numbers[mine] - starts[index])
         return result

@@ -8,6 +8,7 @@ The digest covers just what decides the bytes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -235,6 +236,10 @@ class Plan:
 
     def digest(self) -> str:
         """SHA-256 of the identity, in hexadecimal."""
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
         text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

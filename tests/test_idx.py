@@ -213,11 +213,11 @@ def test_gather_from_afar_merges_neighbours(
 
 def test_resident_columns_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idx, "RESIDENT_BYTES", 1000)
-    monkeypatch.setattr(idx, "_RESIDENT", kept := {})
+    monkeypatch.setattr(idx, "_RESIDENT", kept := idx._Resident())
     for index in range(5):
         file = column_file(tmp_path / f"{index}.idx", images(40, first=index))
         assert file.gather(np.array([3]))[0, 0, 0] == index + 3
-        assert 0 < sum(array.nbytes for array in kept.values()) <= 2000
+        assert 0 < sum(array.nbytes for array in kept._arrays.values()) <= 2000
 
 
 @given(

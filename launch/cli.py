@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, bool, str]] = {
     "convert": ("convert", True, "write a TFRecord dataset from IDX files, on Apache Beam"),
     "inspect": ("inspect", False, "show what a dataset or any TFRecord file holds"),
     "verify": ("verify", False, "check a dataset or any TFRecord file, byte by byte"),
+    "repair": ("repair", True, "rebuild what is damaged of a dataset from its source"),
     "train": ("train", False, "train a classifier on a dataset"),
     "run": ("run", True, "convert, verify, then train"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +67,52 @@ def _publish(
     output.clean(folder)
 
 
+class WriteShards(beam.PTransform):  # type: ignore[misc]  # Beam has no types
+    """Makes shards of a plan: read, encode, write; a `Receipt` for each.
+
+    Args:
+      plan: That the shards are of.
+      folder: Where they are written.
+      scratch: A folder for inflated files.
+      histogram_steps: See `EncodeExamples`.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        folder: str,
+        *,
+        scratch: str,
+        histogram_steps: Mapping[str, int] | None = None,
+    ) -> None:
+        """Takes a plan and its folders."""
+        super().__init__()
+        self._plan, self._folder, self._scratch = plan, folder, scratch
+        self._steps = histogram_steps
+
+    def expand(self, shards: Any) -> Any:
+        """A branch a split, for each has a prefix of its own."""
+        plan = self._plan
+        names = [split.name for split in plan.splits]
+        encoded = (
+            shards
+            | "ReadFromIdx" >> ReadFromIdx(plan, scratch=self._scratch)
+            | "EncodeExamples"
+            >> EncodeExamples(plan.features, histogram_steps=self._steps)  # (Shard, framed blocks)
+            | "BySplit" >> beam.Partition(lambda e, _: names.index(e[0].split), len(names))
+        )
+        written = [
+            part
+            | f"WriteToTFRecord-{name}"
+            >> WriteToTFRecord(
+                files.join(self._folder, plan.prefix(name)),
+                compression_type=COMPRESSION[plan.compression],
+            )
+            for name, part in zip(names, encoded, strict=True)
+        ]
+        return written | "Written" >> beam.Flatten()
+
+
 class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
     """Writes all shards of a plan, then the manifest.
 
@@ -84,7 +130,6 @@ class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
     def expand(self, pipeline: Any) -> Any:
         """The graph's size depends on splits and files, not on records or shards."""
         plan, folder = self._plan, self._folder
-        names = [split.name for split in plan.splits]
         steps = None
         if self._with_statistics:
             steps = {split.name: histogram_step(split.count) for split in plan.splits}
@@ -96,27 +141,10 @@ class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
                 "kept", main="todo"
             )
         )
-        encoded = (
-            shards.todo
-            | "ReadFromIdx" >> ReadFromIdx(plan, scratch=output.state_path(folder, "inflated"))
-            | "EncodeExamples"
-            >> EncodeExamples(plan.features, histogram_steps=steps)  # (Shard, framed blocks)
-            | "BySplit" >> beam.Partition(lambda e, _: names.index(e[0].split), len(names))
-        )
-        written = [
-            part
-            | f"WriteToTFRecord-{name}"
-            >> WriteToTFRecord(
-                files.join(folder, plan.prefix(name)),
-                compression_type=COMPRESSION[plan.compression],
-            )
-            for name, part in zip(names, encoded, strict=True)
-        ]  # Receipt
-        noted = (
-            written
-            | "Written" >> beam.Flatten()
-            | "Note" >> beam.Map(lambda receipt: output.save_receipt(folder, receipt))
-        )
+        written = shards.todo | "WriteShards" >> WriteShards(
+            plan, folder, scratch=output.state_path(folder, "inflated"), histogram_steps=steps
+        )  # Receipt
+        noted = written | "Note" >> beam.Map(lambda receipt: output.save_receipt(folder, receipt))
         receipts = (shards.kept, noted) | "Receipts" >> beam.Flatten()
         found: Any = None
         if self._with_statistics:

@@ -38,7 +38,7 @@ from .source import SourceFile
 
 # Worker processes start in a third of a second; below this, threads are done before.
 PROCESSES_FROM_BYTES = 1 << 30
-SHARD_NAME = re.compile(r"\.tfrecord-\d{5,}-of-\d{5,}(\.tmp-.*)?$")
+SHARD_NAME = re.compile(r"-\w+\.tfrecord-\d{5,}-of-\d{5,}(\.tmp-.*)?$")
 
 Seen = Callable[[int], object]
 
@@ -62,7 +62,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Checked:
+class Checked:
     """What one shard came to."""
 
     records: int
@@ -127,7 +127,13 @@ def stray_files(folder: str, manifest: Manifest) -> list[str]:
     """Files that a reader's pattern would take for shards of this dataset, but are none."""
     shards = {shard.file for entries in manifest.splits.values() for shard in entries}
     names = (path.rpartition("/")[2] for path, _ in files.match(files.join(folder, "*")))
-    return [name for name in names if SHARD_NAME.search(name) and name not in shards]
+    return [
+        name
+        for name in names
+        if name.startswith(manifest.plan.name)
+        and SHARD_NAME.match(name, len(manifest.plan.name))
+        and name not in shards
+    ]
 
 
 def _check_shard(
@@ -136,7 +142,7 @@ def _check_shard(
     entry: ShardEntry,
     wanted: Any,
     deep: bool,
-) -> _Checked:
+) -> Checked:
     """Checks one shard; `wanted` are its blocks, encoded from the source anew, or None."""
     path = files.join(folder, entry.file)
     found = Findings(entry.file)
@@ -144,14 +150,14 @@ def _check_shard(
         size = dict(files.match(path)).get(path)
         if size is None:
             found.add("is missing")
-            return _Checked(0, 0, found.finish())
+            return Checked(0, 0, found.finish())
         if size != entry.num_bytes:
             found.add(f"has {size} bytes, the manifest says {entry.num_bytes}")
         records = _check_content(path, plan, entry, wanted, deep, found)
     except (DatasetError, OSError) as error:
         found.add(checks.damage(error))
         records = 0
-    return _Checked(records, size or 0, found.finish())
+    return Checked(records, size or 0, found.finish())
 
 
 def _check_content(
@@ -284,11 +290,11 @@ def check_shards_content(
     deep: bool = False,
     workers: int | None = None,
     seen: Seen = lambda num_bytes: None,
-) -> list[_Checked]:
+) -> list[Checked]:
     """Checks shards side by side; what was found comes in the shards' order."""
     num_bytes = sum(entry.num_bytes for _, entry in shards)
     check = functools.partial(_check_shard, folder, manifest.plan, deep=deep)
-    results: dict[int, _Checked] = {}
+    results: dict[int, Checked] = {}
     with _executor(num_bytes, workers or os.cpu_count() or 1) as pool:
         pending = {
             pool.submit(check, entry=entry, wanted=blocks(shard) if blocks else None): number

@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell command -v python$(v) 2
 BIN := .venv/bin
 DATA ?= data
 
-.PHONY: install run test bench lock clean
+.PHONY: install run test bench lock clean backends
 
 install: .venv/.installed
 
@@ -26,11 +26,21 @@ test: install
 	$(BIN)/mypy
 	$(BIN)/pytest -q -n 2
 
+# JAX, PyTorch and Grain without TensorFlow, for the slow tests of train/ on them (6 GB).
+backends: .venv-backends/.installed
+
+.venv-backends/.installed: backends.lock setup.py | install
+	.venv/bin/python -m venv --without-pip .venv-backends
+	$(BIN)/uv pip sync --quiet --python .venv-backends/bin/python backends.lock
+	$(BIN)/uv pip install --quiet --python .venv-backends/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
 bench: install
 	for b in tests/bench/bench_*.py; do $(BIN)/python $$b || exit 1; done
 
 lock: install
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra gcp --no-emit-index-url --no-header --no-annotate setup.py requirements.in --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate --constraint requirements.lock backends.in --output-file backends.lock
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-backends build *.egg-info

@@ -56,6 +56,9 @@ class JaxLearner(Learner):
         return sums
 
     def _run(self, state: Any, batches: Any) -> tuple[Any, Any]:
+        if batches[1].shape[0] == 1:
+            # XLA's convolutions on a CPU use one thread alone inside of a loop.
+            return self._step(state, tuple(part[0] for part in batches))
         state, sums = jax.lax.scan(self._step, state, batches)
         return state, sums.sum(0)
 

@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell command -v python$(v) 2
 BIN := .venv/bin
 DATA ?= data
 
-.PHONY: install run test bench lock clean backends
+.PHONY: install run test bench cluster lock clean backends
 
 install: .venv/.installed
 
@@ -37,6 +37,10 @@ backends: .venv-backends/.installed
 
 bench: install
 	for b in tests/bench/bench_*.py; do $(BIN)/python $$b || exit 1; done
+
+# Two workers on this machine: make cluster ENGINE=flink (or spark); ACTION=down ends it.
+cluster: install
+	$(BIN)/python -m launch.cluster $(or $(ENGINE),flink) $(or $(ACTION),up)
 
 lock: install
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra gcp --no-emit-index-url --no-header --no-annotate setup.py requirements.in --output-file requirements.lock

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, bool, str]] = {
     "repair": ("repair", True, "rebuild what is damaged of a dataset from its source"),
     "train": ("train", False, "train a classifier on a dataset"),
     "run": ("run", True, "convert, verify, then train"),
+    "doctor": ("doctor", True, "look whether a runner has what it needs"),
 }
 
 

@@ -9,15 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .estimate import describe_estimate
+from .follow import LetGo
 from .plan import add_plan_arguments, describe, plan_from_args
 from .progress import progress
+from .settings import add_runner_arguments
 from .sizes import format_size
+from .stores import use_object_stores
 
 if TYPE_CHECKING:
     from pipeline.conversion import Conversion
     from pipeline.plan import Plan
 
 POLL_SECONDS = 0.2
+# Each look into a bucket is a request that costs time and money.
+REMOTE_POLL_SECONDS = 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_plan_arguments(parser)
     add_conversion_arguments(parser)
     parser.add_argument("--dry_run", action="store_true", help="print the plan and stop")
+    parser.add_argument(
+        "--estimate", action="store_true", help="print workers, time and bytes, and stop"
+    )
 
 
 def add_conversion_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,19 +51,22 @@ def add_conversion_arguments(parser: argparse.ArgumentParser) -> None:
         help="take statistics on the way, for stats.json and stats.pb (default: on)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    add_runner_arguments(parser)
 
 
 @contextmanager
 def _shards_shown(plan: Plan, folder: str, quiet: bool) -> Iterator[None]:
     """A bar over the shards, counted where they are written: it works on any runner."""
+    from pipeline import files
     from pipeline.output import count_receipts
 
+    poll_seconds = POLL_SECONDS if files.is_local(folder) else REMOTE_POLL_SECONDS
     total = sum(split.num_shards for split in plan.splits)
     done = threading.Event()
 
     def watch() -> None:
         with progress(total, "converting", "shards", quiet=quiet) as bar:
-            while not done.wait(POLL_SECONDS):
+            while not done.wait(poll_seconds):
                 bar.update(count_receipts(folder) - bar.n)
             bar.update(total - bar.n)
 
@@ -71,15 +83,20 @@ def convert_plan(args: argparse.Namespace, plan: Plan, beam_args: list[str]) -> 
     """Converts with a progress bar and prints what came of it."""
     from pipeline.conversion import run_plan
 
+    from . import runners
+
+    submission = runners.prepare(args, beam_args, input=args.input, output=args.output)
     started = time.monotonic()
-    converted = run_plan(
-        plan,
-        args.output,
-        beam_args=beam_args,
-        overwrite=args.overwrite,
-        with_statistics=args.statistics == "on",
-        watch=lambda plan, folder: _shards_shown(plan, folder, args.quiet),
-    )
+    with runners.explained(args):
+        converted = run_plan(
+            plan,
+            args.output,
+            beam_args=submission.beam_args,
+            overwrite=args.overwrite,
+            with_statistics=args.statistics == "on",
+            watch=lambda plan, folder: _shards_shown(plan, folder, args.quiet),
+            wait=submission.wait,
+        )
     if not args.quiet:
         _print_summary(converted, time.monotonic() - started)
     return converted
@@ -102,9 +119,16 @@ def _print_summary(converted: Conversion, seconds: float) -> None:
 
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     """Plans and converts."""
+    use_object_stores(beam_args)
     plan = plan_from_args(args)
     if args.dry_run:
         print(describe(plan))
         return 0
-    convert_plan(args, plan, beam_args)
+    if args.estimate:
+        print(describe_estimate(plan, beam_args))
+        return 0
+    try:
+        convert_plan(args, plan, beam_args)
+    except LetGo as told:
+        print(told)
     return 0

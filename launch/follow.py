@@ -97,11 +97,16 @@ def _messages(client: Any, job_id: str) -> Iterator[str]:
 
 def _reason(result: Any) -> str:
     """Why a job failed, in the service's words and in ours."""
+    from pipeline.engine import translate
+
     told = list(_messages(result._runner.dataflow_client, result.job_id()))
-    ours = [text for text in told if "pipeline.errors." in text]
-    text = (ours or told or ["the service gives no reason; see its page"])[-1]
+    for text in reversed(told):
+        raised = translate(RuntimeError(text))
+        if isinstance(raised, RecordmillError):
+            return str(raised)
+    text = told[-1] if told else "the service gives no reason; see its page"
     meaning = explain(text)
-    return f"{meaning} (said: {text.strip()[:500]})" if meaning and not ours else text
+    return f"{meaning} (said: {text.strip()[:500]})" if meaning else text.strip()[:500]
 
 
 def _interrupted(result: Any, name: str, ask: Callable[[str], str], terminal: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from importlib import metadata
@@ -77,9 +78,10 @@ def get_jar(name: str) -> str:
         check=False,
     )
     if not os.path.exists(path):
-        lines = (done.stdout + done.stderr).strip().splitlines()
+        told = done.stdout + done.stderr
+        reason = re.search(r"Could not (?:find|transfer) artifact \S+", told)
         raise UsageError(
-            f"Maven could not get {_artifact(name)} ({lines[0] if lines else 'no message'}); see "
-            f"whether its repository has it, or get the jar elsewhere and put it at {path}"
+            f"Maven could not get it: {reason[0] if reason else told.strip()[:300]}; see whether "
+            f"its repository has it, or get the jar elsewhere and put it at {path}"
         )
     return path

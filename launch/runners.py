@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import functools
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .checks import Check, require
-from .settings import Settings, beam_options
+from .follow import follow, submission_error
+from .settings import RUNNERS, Settings, beam_options, canonical, settings_from
 
 
 def _module(settings: Settings) -> Any:
@@ -30,21 +35,62 @@ def checks(settings: Settings, args: Sequence[str]) -> list[Check]:
     return found
 
 
-def prepare(settings: Settings, given: Sequence[str], **paths: str) -> list[str]:
+@dataclass(frozen=True)
+class Submission:
+    """What a pipeline is run with.
+
+    Attributes:
+      beam_args: All of Beam's flags.
+      wait: Waits for the end of a run.
+    """
+
+    beam_args: list[str]
+    wait: Callable[[Any], str | None]
+
+
+def _wait_until_finish(result: Any) -> str | None:
+    state: str | None = result.wait_until_finish()
+    return state
+
+
+def prepare(args: argparse.Namespace, given: Sequence[str], **paths: str) -> Submission:
     """Beam's flags, after all checks.
 
+    A runner that has no preset, such as PrismRunner, gets its name and the given flags alone.
+
     Args:
-      settings: Where it runs.
+      args: The flags of `add_runner_arguments`.
       given: Beam's flags of the user.
       **paths: By flag, what the workers must reach.
 
     Raises:
       UsageError: Something is missing; says what to do.
     """
-    args = beam_args(settings, given)
+    if canonical(args.runner) not in RUNNERS:
+        return Submission([f"--runner={args.runner}", *given], _wait_until_finish)
+    settings = settings_from(args)
+    chosen = beam_args(settings, given)
+    if settings.runner == "direct":
+        return Submission(chosen, _wait_until_finish)
     module = _module(settings)
-    if hasattr(module, "check_paths"):
+    if settings.runner == "dataflow":
         module.check_paths(paths)
-    if settings.runner != "direct":
-        require(checks(settings, args))
-    return args
+    require(checks(settings, chosen))
+    if settings.runner != "dataflow":
+        return Submission(chosen, _wait_until_finish)
+    options = beam_options(chosen)
+    wait = functools.partial(
+        follow, project=options["project"], region=options["region"], no_wait=settings.no_wait
+    )
+    return Submission(chosen, wait)
+
+
+@contextlib.contextmanager
+def explained(args: argparse.Namespace) -> Iterator[None]:
+    """Tells in plain words why Google refused a submission."""
+    try:
+        yield
+    except Exception as error:
+        if canonical(args.runner) != "dataflow":
+            raise
+        raise submission_error(error) from error

@@ -237,8 +237,9 @@ def run_plan(
     overwrite: bool = False,
     watch: Watch = _unwatched,
     with_statistics: bool = True,
+    wait: engine.Wait = engine.wait_until_finish,
 ) -> Conversion:
-    """Converts a plan; see `convert`."""
+    """Converts a plan; see `convert`, and `engine.run` for `wait`."""
     folder = files.join(output_folder, plan.folder)
     parallel = sum(split.num_shards for split in plan.splits)
     options = engine.make_options(beam_args, plan.num_records * plan.stride, parallel)
@@ -251,7 +252,7 @@ def run_plan(
             return Conversion(folder, finished, parallel, {})
         convert = Convert(plan, folder, with_statistics=with_statistics)
         with watch(plan, folder):
-            result = engine.run(lambda p: p | "Convert" >> convert, options)
+            result = engine.run(lambda p: p | "Convert" >> convert, options, wait)
         counters = engine.counters(result)
         return Conversion(
             folder, manifest.load_manifest(folder), counters.get("shards_kept", 0), counters

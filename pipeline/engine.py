@@ -82,8 +82,26 @@ def _runner(options: PipelineOptions) -> Any:
     )
 
 
-def run(build: Callable[[beam.Pipeline], None], options: PipelineOptions) -> Any:
+Wait = Callable[[Any], str | None]
+
+
+def wait_until_finish(result: Any) -> str | None:
+    """Waits for the end of a run; its state."""
+    state: str | None = result.wait_until_finish()
+    return state
+
+
+def run(
+    build: Callable[[beam.Pipeline], None],
+    options: PipelineOptions,
+    wait: Wait = wait_until_finish,
+) -> Any:
     """Builds a pipeline, runs it and waits for its end.
+
+    Args:
+      build: Applies transforms to an empty pipeline.
+      options: Beam's.
+      wait: Given what Beam gives for a run, waits and gives the state that it ended with.
 
     Raises:
       RecordmillError: As a stage raised it, or what the runner said when it failed.
@@ -91,8 +109,7 @@ def run(build: Callable[[beam.Pipeline], None], options: PipelineOptions) -> Any
     pipeline = beam.Pipeline(runner=_runner(options), options=options)
     try:
         build(pipeline)
-        result = pipeline.run()
-        state = result.wait_until_finish()
+        state = wait(result := pipeline.run())
     except errors.RecordmillError:
         raise
     except Exception as error:

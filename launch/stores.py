@@ -1,0 +1,14 @@
+"""Object stores: what Beam's flags say of them, also for files read before a pipeline runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def use_object_stores(beam_args: Sequence[str]) -> None:
+    """Gives Beam's filesystems their flags, such as `--s3_endpoint_url`; none cost nothing."""
+    if any(argument.startswith(("--s3_", "--gcs_", "--no_auth")) for argument in beam_args):
+        from apache_beam.io.filesystems import FileSystems
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        FileSystems.set_options(PipelineOptions(list(beam_args)))

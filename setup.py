@@ -5,7 +5,13 @@ from setuptools import setup
 TRAIN = ["tensorflow~=2.21.0", "keras>=3.10", "matplotlib>=3.9"]
 TRANSFORM = ["tensorflow-transform~=1.21.0", "tfx-bsl~=1.21.0", *TRAIN]
 DEV = [
+    "boto3>=1.40",
+    "flask>=3.1",
+    "flask-cors>=6",
+    "gcp-storage-emulator>=2024.8",
     "hypothesis>=6.100",
+    "kubernetes>=32",
+    "moto[s3]>=5.1",
     "mypy>=1.15",
     "psutil>=6",
     "pytest>=8",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from .errors import UsageError
 
-TERM = re.compile(r"^(\w+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?$")
+BOUND = r"-?\d+(?:\.\d+)?%|-?\d+"
+TERM = re.compile(rf"^(\w+)(?:\[({BOUND})?:({BOUND})?\])?$")
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,17 @@ def _bound(text: str | None, default: int, count: int) -> int:
     if text is None:
         return default
     if text.endswith("%"):
-        share = int(text[:-1])
+        share = float(text[:-1])
         if abs(share) > 100:
             raise UsageError(f"{text}: a share lies between -100% and 100%")
-        # To the closest record, as TFDS does; halves to the even one.
-        value = round(count * share / 100)
+        # To the closest record, as TFDS does it; halves to the even one.
+        value = round(share * count / 100)
     else:
         value = int(text)
-    return min(max(value + count if value < 0 or text.startswith("-") else value, 0), count)
+    if abs(value) > count:
+        raise UsageError(f"{text} is beyond its {count} records")
+    # -1% of few records is none of them, where TFDS takes all.
+    return value + count if text.startswith("-") else value
 
 
 def parse_split(text: str, counts: Mapping[str, int]) -> list[Part]:
@@ -63,7 +67,15 @@ def parse_split(text: str, counts: Mapping[str, int]) -> list[Part]:
         split, start, stop = match.groups()
         if split not in counts:
             raise UsageError(f"split {split!r} is not there; there is {', '.join(counts)}")
+        if start and stop and start.endswith("%") != stop.endswith("%"):
+            raise UsageError(
+                f"split {text!r}: {start}:{stop} mixes a share with a number of records; give both "
+                "bounds in percent, or neither"
+            )
         count = counts[split]
-        first = _bound(start, 0, count)
-        parts.append(Part(split, first, max(first, _bound(stop, count, count))))
+        try:
+            first, last = _bound(start, 0, count), _bound(stop, count, count)
+        except UsageError as error:
+            raise UsageError(f"split {text!r}: {error}") from error
+        parts.append(Part(split, first, max(first, last)))
     return parts

@@ -33,8 +33,8 @@ DATASET_FILE = "dataset.toml"
 MNIST_NAME = re.compile(r"^(?:.*-)?(train|t10k|test)-(images|labels)[-.]idx(\d)-u?byte(\.gz)?$")
 MNIST_SPLITS = {"train": "train", "t10k": "test", "test": "test"}
 MNIST_COLUMNS = {"images": "image", "labels": "label"}
-NAME = re.compile(r"^[A-Za-z0-9_]+$")
-VERSION = re.compile(r"^\d+\.\d+\.\d+$")
+NAME = re.compile(r"[A-Za-z0-9_]+")
+VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 # Reading a header from an object store takes tens of milliseconds, nearly all of it waiting.
 HEADER_THREADS = 16
 
@@ -97,7 +97,7 @@ def check_name(kind: str, value: str) -> str:
     Raises:
       UsageError: It holds anything but letters, digits and underscores.
     """
-    if not NAME.match(value):
+    if not NAME.fullmatch(value):
         raise UsageError(
             f"{kind} {value!r}: wanted letters, digits and underscores only, for it becomes part "
             "of file names"
@@ -111,7 +111,7 @@ def check_version(value: str) -> str:
     Raises:
       UsageError: It is not three numbers with dots between.
     """
-    if not VERSION.match(value):
+    if not VERSION.fullmatch(value):
         raise UsageError(f"version {value!r}: wanted three numbers such as 1.0.0")
     return value
 

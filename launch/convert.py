@@ -108,6 +108,8 @@ def _print_summary(converted: Conversion, seconds: float) -> None:
         print(f"{converted.kept} of {counters['shards']} shards kept")
     for split, shards in converted.manifest.splits.items():
         print(f"{split}: {converted.manifest.count(split):,} records in {len(shards)} shards")
+    if counters["bad_records"]:
+        print(f"{counters['bad_records']:,} bad records set aside, listed in dead_letters/")
     written = counters["records"]
     rate = f", {written / seconds:,.0f} records/s" if not converted.kept else ""
     print(

@@ -39,6 +39,26 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     add("--shape_features", action="store_true", help="add height, width and depth")
     add("--index_feature", action="store_true", help="add the number of the source record")
     add(
+        "--on_bad_record",
+        default="fail",
+        metavar="fail|skip",
+        help="end the run, or set aside what is outside of the classes, NaN, infinite, or breaks "
+        "the rule (default: fail)",
+    )
+    add(
+        "--max_bad_fraction",
+        type=float,
+        default=0.01,
+        metavar="X",
+        help="set aside no more than this share of all records (default: 0.01)",
+    )
+    add("--allow_nan", action="store_true", help="NaN and infinity make no record bad")
+    add(
+        "--rule",
+        metavar="FILE.py:FUNCTION",
+        help="your own: from columns, a dict of arrays [n, ...], to bool[n], which are good",
+    )
+    add(
         "--feature",
         action="append",
         default=[],
@@ -66,6 +86,10 @@ def plan_from_args(args: argparse.Namespace) -> Plan:
             example_format=args.example_format,
             shape_features=args.shape_features,
             index_feature=args.index_feature,
+            on_bad_record=args.on_bad_record,
+            max_bad_fraction=args.max_bad_fraction,
+            allow_nan=args.allow_nan,
+            rule=args.rule,
             features=dict(parse_feature_option(text) for text in args.feature),
         )
     )

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("path", help="a dataset's folder")
     add("--source", required=True, metavar="DIR", help="the folder that was converted")
+    add("--rule", metavar="FILE.py:FUNCTION", help="that the records were chosen by")
     add("--quiet", action="store_true", help="no progress; print only what is still wrong")
 
 
@@ -33,7 +34,9 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     started = time.monotonic()
     total = sum(entry.num_bytes for _, entry in all_shards(find_manifest(folder)[0]))
     with progress(total, "verifying", "B", quiet=args.quiet) as bar:
-        done = repair.repair_dataset(folder, args.source, beam_args=beam_args, seen=bar.update)
+        done = repair.repair_dataset(
+            folder, args.source, rule=args.rule, beam_args=beam_args, seen=bar.update
+        )
     if not args.quiet:
         for name in done.rebuilt:
             print(f"{name}: rebuilt")

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("path", help="a dataset's folder, a TFRecord file, or a pattern of files; gzip or not")
     add("--source", metavar="DIR", help="compare with these source files, record by record")
+    add("--rule", metavar="FILE.py:FUNCTION", help="that the records were chosen by")
     add("--deep", action="store_true", help="parse each record with protobuf, too")
     add("--workers", type=int, metavar="N", help="side by side (default: one a processor)")
     add("--json", action="store_true", help="print JSON")
@@ -51,6 +52,7 @@ def check(
     path: str,
     *,
     source: str | None = None,
+    rule: str | None = None,
     deep: bool = False,
     workers: int | None = None,
     quiet: bool = False,
@@ -71,7 +73,7 @@ def check(
     total = sum(entry.num_bytes for _, entry in verify.all_shards(manifest))
     with progress(total, "verifying", "B", quiet=quiet) as bar:
         return verify.verify_dataset(
-            folder, source=source, deep=deep, workers=workers, seen=bar.update
+            folder, source=source, rule=rule, deep=deep, workers=workers, seen=bar.update
         )
 
 
@@ -101,10 +103,13 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     """Checks and prints; 1 when anything is wrong."""
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers {args.workers}: wanted 1 or more")
+    if args.rule and not args.source:
+        raise UsageError("--rule goes with --source: it says which of its records were left out")
     started = time.monotonic()
     report = check(
         args.path,
         source=args.source,
+        rule=args.rule,
         deep=args.deep,
         workers=args.workers,
         quiet=args.quiet or args.json,

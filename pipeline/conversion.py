@@ -12,8 +12,10 @@ import apache_beam as beam
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.metrics import Metrics
 
-from . import engine, files, manifest, output, statistics
+from . import deadletters, engine, files, manifest, output, statistics
+from .deadletters import WriteDeadLetters
 from .encode import EncodeExamples
+from .errors import InputError
 from .manifest import Manifest
 from .plan import Plan, PlanOptions, Shard, make_plan
 from .read import METRICS, ReadFromIdx, Shards, check_unchanged
@@ -56,15 +58,35 @@ def _publish(
     receipts: list[Receipt],
     sources: list[tuple[str, int, str]],
     found: Statistics | None,
+    dead_letters: list[str],
 ) -> None:
     for part in plan.source_files():
         check_unchanged(part)
+    _check_bad(plan, receipts)
     beside = {}
+    for path in dead_letters:
+        name = f"{deadletters.FOLDER}/{path.rpartition('/')[2]}"
+        beside[name] = digest_file(path)[1]
+        files.move(path, files.join(folder, name))
     if found is not None:
-        counts = {split.name: split.count for split in plan.splits}
-        beside = statistics.write_statistics(folder, plan.features, counts, found)
+        counts = dict.fromkeys((split.name for split in plan.splits), 0)
+        for receipt in receipts:
+            counts[receipt.split] += receipt.records
+        beside |= statistics.write_statistics(folder, plan.features, counts, found)
     manifest.publish(folder, manifest.make_manifest(plan, receipts, sources, beside))
     output.clean(folder)
+
+
+def _check_bad(plan: Plan, receipts: list[Receipt]) -> None:
+    bad = sum(len(receipt.bad) for receipt in receipts)
+    if bad > plan.max_bad:
+        first = next(receipt for receipt in receipts if receipt.bad)
+        number, reason = first.bad[0]
+        raise InputError(
+            f"{bad} of {plan.num_records} records are bad, more than --max_bad_fraction "
+            f"{plan.max_bad_fraction:g} allows, such as record {number} of {first.split}: "
+            f"{reason}; look at the input, or allow more"
+        )
 
 
 class WriteShards(beam.PTransform):  # type: ignore[misc]  # Beam has no types
@@ -98,7 +120,9 @@ class WriteShards(beam.PTransform):  # type: ignore[misc]  # Beam has no types
             shards
             | "ReadFromIdx" >> ReadFromIdx(plan, scratch=self._scratch)
             | "EncodeExamples"
-            >> EncodeExamples(plan.features, histogram_steps=self._steps)  # (Shard, framed blocks)
+            >> EncodeExamples(
+                plan.features, histogram_steps=self._steps, rules=plan.rules
+            )  # (Shard, framed blocks)
             | "BySplit" >> beam.Partition(lambda e, _: names.index(e[0].split), len(names))
         )
         written = [
@@ -153,6 +177,19 @@ class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
                 | "Statistics" >> beam.Map(lambda receipt: (receipt.split, receipt.statistics))
                 | "MergeStatistics" >> beam.CombineGlobally(MergeStatistics())
             )
+        bare = receipts | "Bare" >> beam.Map(without_statistics)
+        dead_letters: Any = []
+        if plan.on_bad_record == "skip":
+            dead_letters = beam.pvalue.AsList(
+                pipeline
+                | "WriteDeadLetters"
+                >> WriteDeadLetters(
+                    plan,
+                    output.state_path(folder, deadletters.FOLDER),
+                    scratch=output.state_path(folder, "inflated"),
+                    receipts=bare,
+                )
+            )
         sources = (
             pipeline
             | "SourceFiles" >> beam.Create(plan.source_files())
@@ -167,9 +204,10 @@ class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
                 _publish,
                 folder,
                 plan,
-                beam.pvalue.AsList(receipts | "Bare" >> beam.Map(without_statistics)),
+                beam.pvalue.AsList(bare),
                 beam.pvalue.AsList(sources),
                 found,
+                dead_letters,
             )
         )
 

@@ -8,33 +8,71 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 
+from .errors import InputError
 from .example import encode_examples
-from .features import Feature, check_classes
+from .features import Feature
 from .plan import Shard
 from .read import Block, Blocks
+from .rules import Rules
 from .statistics import observe_block
 from .tfrecord import Framed
 
+DEFAULT_RULES = Rules()
 
-def encode_block(features: tuple[Feature, ...], block: Block) -> Framed:
-    """Encodes a block as framed Examples.
+
+def set_aside(
+    features: tuple[Feature, ...], rules: Rules, block: Block
+) -> tuple[Block, tuple[tuple[int, str], ...]]:
+    """A block without its bad records, and those: number in the source split, and reason.
 
     Raises:
-      InputError: A value is outside of its feature's classes; names file and record.
+      InputError: A record is bad, and the rules don't say that it may be set aside.
     """
-    for feature in features:
-        if feature.column is not None:
-            place = functools.partial(block.place, feature.column)
-            check_classes(feature, block.columns[feature.column], place)
-    return Framed.of_rows(encode_examples(features, block.columns, block.numbers))
+    found = rules.find(features, block.columns)
+    if not found:
+        return block, ()
+    row, column, reason = found[0]
+    if not rules.skip:
+        raise InputError(
+            f"{block.place(column, row)}: {reason}; mend the file or the dataset's description, or "
+            "set such records aside with --on_bad_record skip"
+        )
+    if rules.max_bad is not None and len(found) > rules.max_bad:
+        raise InputError(
+            f"{block.place(column, row)}: {reason}, and {len(found)} of {len(block.numbers)} "
+            "records there are bad, more than --max_bad_fraction allows of all; look at the input"
+        )
+    good = np.ones(len(block.numbers), bool)
+    good[[row for row, _, _ in found]] = False
+    return block.keep(good), tuple((int(block.numbers[row]), why) for row, _, why in found)
 
 
-def encode_and_observe(features: tuple[Feature, ...], histogram_step: int, block: Block) -> Framed:
-    """Encodes a block, and takes its statistics while it is in the processor's cache."""
-    framed = encode_block(features, block)
-    found = observe_block(features, block.columns, block.numbers, histogram_step)
-    return dataclasses.replace(framed, statistics=found)
+def encode_block(
+    features: tuple[Feature, ...],
+    block: Block,
+    rules: Rules = DEFAULT_RULES,
+    histogram_step: int | None = None,
+) -> Framed:
+    """Encodes a block as framed Examples.
+
+    Args:
+      features: What each record holds.
+      block: The records.
+      rules: What makes a record bad, and what becomes of it.
+      histogram_step: Of the statistics, taken while the block is in the processor's cache; None
+        takes none.
+
+    Raises:
+      InputError: A record is bad, and the rules don't say that it may be set aside.
+    """
+    block, bad = set_aside(features, rules, block)
+    framed = Framed.of_rows(encode_examples(features, block.columns, block.numbers))
+    found = {}
+    if histogram_step is not None:
+        found = observe_block(features, block.columns, block.numbers, histogram_step)
+    return dataclasses.replace(framed, statistics=found, bad=bad)
 
 
 class EncodeExamples(beam.PTransform):  # type: ignore[misc]  # Beam has no types
@@ -45,25 +83,26 @@ class EncodeExamples(beam.PTransform):  # type: ignore[misc]  # Beam has no type
         features: tuple[Feature, ...],
         *,
         histogram_steps: Mapping[str, int] | None = None,
+        rules: Rules = DEFAULT_RULES,
     ) -> None:
         """Takes the features of a plan, or of `make_features`.
 
         Args:
           features: What each record holds.
           histogram_steps: By split, see `statistics.histogram_step`; None takes no statistics.
+          rules: What makes a record bad, and what becomes of it.
         """
         super().__init__()
-        self._features, self._steps = features, histogram_steps
+        self._features, self._steps, self._rules = features, histogram_steps, rules
 
     def expand(self, pcoll: Any) -> Any:
         """Lazy: encoding happens when the blocks are consumed."""
-        features, steps = self._features, self._steps
+        features, steps, rules = self._features, self._steps, self._rules
 
         def encode(shard: Shard, blocks: Blocks[Block]) -> tuple[Shard, Blocks[Framed]]:
-            if steps is None:
-                return shard, blocks.map(functools.partial(encode_block, features))
+            step = None if steps is None else steps[shard.split]
             return shard, blocks.map(
-                functools.partial(encode_and_observe, features, steps[shard.split])
+                functools.partial(encode_block, features, rules=rules, histogram_step=step)
             )
 
         return pcoll | beam.MapTuple(encode)

@@ -7,14 +7,14 @@ bytes of a record, the parsing spec, the schema and `features.json`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import InputError, UsageError
+from .errors import UsageError
 
 Encoding = Literal["bytes", "int64_list", "float_list"]
 ExampleFormat = Literal["default", "article"]
@@ -326,28 +326,3 @@ def make_features(
         if names.count(name) > 1:
             raise UsageError(f"feature {name!r} would stand twice in each Example; rename a column")
     return tuple(sorted(features, key=lambda feature: feature.name.encode()))
-
-
-def check_classes(feature: Feature, values: npt.NDArray[Any], place: Callable[[int], str]) -> None:
-    """Checks that all values of a column are classes of its feature.
-
-    Args:
-      feature: With or without classes; without, any value is welcome.
-      values: `[n, ...]`.
-      place: Names the place of row i, for the error.
-
-    Raises:
-      InputError: A value outside of `[0, num_classes)`.
-    """
-    if feature.num_classes is None:
-        return
-    wrong = np.flatnonzero(
-        ((values < 0) | (values >= feature.num_classes)).reshape(len(values), -1).any(1)
-    )
-    if len(wrong):
-        row = int(wrong[0])
-        raise InputError(
-            f"{place(row)}: {feature.name} is {values[row].tolist()}, outside of the "
-            f"{feature.num_classes} classes 0..{feature.num_classes - 1}; mend the file, or name "
-            "more classes"
-        )

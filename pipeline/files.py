@@ -119,6 +119,13 @@ def rename(source: str, target: str) -> None:
         _filesystems().rename([source], [target])
 
 
+def move(source: str, target: str) -> None:
+    """Renames a file into a folder, which is made when missing."""
+    if is_local(target):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+    rename(source, target)
+
+
 def delete(paths: list[str]) -> None:
     """Deletes files; one that is not there is no error."""
     for path in paths:

@@ -31,6 +31,7 @@ class ShardEntry:
 
     Attributes:
       file: Its name in the dataset's folder.
+      bad_records: How many of those planned for it were set aside.
       num_bytes: Its size as stored.
       sha256: Of the file, in hexadecimal.
       crc32c: Of the file, in hexadecimal.
@@ -38,6 +39,7 @@ class ShardEntry:
 
     file: str
     records: int
+    bad_records: int
     num_bytes: int
     sha256: str
     crc32c: str
@@ -245,7 +247,7 @@ def make_manifest(
         entries = []
         for shard in split.shards():
             receipt = by_shard.get((split.name, shard.index))
-            if receipt is None or receipt.records != shard.count:
+            if receipt is None or receipt.records + len(receipt.bad) != shard.count:
                 raise OutputError(
                     f"{plan.shard_name(shard)}: {receipt.records if receipt else 'no'} records "
                     f"were written of {shard.count} planned: the runner lost elements; start the "
@@ -255,6 +257,7 @@ def make_manifest(
                 ShardEntry(
                     plan.shard_name(shard),
                     receipt.records,
+                    len(receipt.bad),
                     receipt.num_bytes,
                     receipt.sha256,
                     receipt.crc32c,
@@ -270,6 +273,7 @@ def make_manifest(
         ),
         splits=splits,
         counters={
+            "bad_records": sum(shard.bad_records for shard in shards),
             "records": sum(shard.records for shard in shards),
             "num_bytes": sum(shard.num_bytes for shard in shards),
             "shards": len(shards),

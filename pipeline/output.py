@@ -70,7 +70,8 @@ def kept_receipt(
         value = json.loads(files.read_bytes(path))
         found = value.pop("statistics")
         statistics = {name: ColumnStatistics.from_json(one) for name, one in found.items()}
-        receipt = Receipt(**value, statistics=statistics)
+        bad = tuple((number, reason) for number, reason in value.pop("bad"))
+        receipt = Receipt(**value, statistics=statistics, bad=bad)
         if with_statistics and not statistics:
             return None
         if digest_file(shard_path) == (receipt.num_bytes, receipt.sha256, receipt.crc32c):

@@ -25,6 +25,7 @@ from .features import (
 )
 from .idx import IdxHeader
 from .order import Order, Permutation, SourceOrder, even_ranges
+from .rules import Rules, load_rule
 from .source import Source, SourceFile, check_name, check_version, find_source
 
 DEFAULT_NUM_SHARDS = 8
@@ -33,6 +34,7 @@ PLAN_FORMAT = 1
 BLOCK_BYTES = 2 << 20
 Shuffle = Literal["record", "none"]
 Compression = Literal["none", "gzip"]
+OnBadRecord = Literal["fail", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,10 @@ class PlanOptions:
       shape_features: Adds height, width and depth.
       index_feature: Adds the number of the source record.
       features: Wishes by column, over those of `dataset.toml`.
+      on_bad_record: "fail" ends the run at the first bad record, "skip" sets them aside.
+      max_bad_fraction: More bad records than this end the run, too.
+      allow_nan: NaN and infinity make no record bad.
+      rule: `path/to/module.py:function`, from columns to bool[n]: which records are good.
     """
 
     input: str
@@ -70,6 +76,10 @@ class PlanOptions:
     shape_features: bool = False
     index_feature: bool = False
     features: Mapping[str, FeatureOptions] = field(default_factory=dict)
+    on_bad_record: OnBadRecord = "fail"
+    max_bad_fraction: float = 0.01
+    allow_nan: bool = False
+    rule: str | None = None
 
     def __post_init__(self) -> None:
         """Checks each field by itself."""
@@ -93,10 +103,13 @@ class PlanOptions:
                 f"validation {self.validation}: wanted a fraction from 0 up to, not including, 1, "
                 "or a whole number of records"
             )
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise UsageError(f"max_bad_fraction {self.max_bad_fraction}: wanted 0 to 1")
         for name, kind in (
             ("shuffle", Shuffle),
             ("compression", Compression),
             ("example_format", ExampleFormat),
+            ("on_bad_record", OnBadRecord),
         ):
             if getattr(self, name) not in get_args(kind):
                 raise UsageError(
@@ -166,6 +179,52 @@ class Plan:
     shuffle: Shuffle
     seed: int
     compression: Compression
+    on_bad_record: OnBadRecord = "fail"
+    max_bad_fraction: float = 0.01
+    allow_nan: bool = False
+    rule: str = ""
+    rule_code: str = field(default="", repr=False)
+
+    @property
+    def rules(self) -> Rules:
+        """Which records are bad, and what becomes of them.
+
+        Raises:
+          UsageError: The plan comes from a manifest, which has no code, and it has a rule.
+        """
+        if self.rule and not self.rule_code:
+            raise UsageError(
+                f"the records were chosen by a rule, {self.rule}: give --rule "
+                "path/to/module.py:function, the same file as then"
+            )
+        return Rules(
+            skip=self.on_bad_record == "skip",
+            allow_nan=self.allow_nan,
+            rule=self.rule,
+            code=self.rule_code,
+            max_bad=self.max_bad,
+        )
+
+    @property
+    def max_bad(self) -> int:
+        """How many bad records a run may set aside."""
+        return int(self.max_bad_fraction * self.num_records)
+
+    def with_rule(self, option: str | None) -> Plan:
+        """The plan with the code of its rule, which is never taken from a file that was found.
+
+        Raises:
+          UsageError: It is not the rule that the plan was made with.
+        """
+        if option is None:
+            return self
+        name, code = load_rule(option)
+        if name != self.rule:
+            raise UsageError(
+                f"--rule {option}: is {name}, but the records were chosen by "
+                f"{self.rule or 'no rule'}"
+            )
+        return dataclasses.replace(self, rule_code=code)
 
     @property
     def layout(self) -> example.Layout:
@@ -227,7 +286,11 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What decides the bytes, as JSON values: no folder, no time, no machine."""
         plan = self.to_json()
-        del plan["description"]
+        del plan["description"], plan["max_bad_fraction"]
+        # What is as it always was leaves the digest as it always was.
+        for name, value in (("on_bad_record", "fail"), ("allow_nan", False), ("rule", "")):
+            if plan[name] == value:
+                del plan[name]
         for columns in plan["sources"].values():
             for parts in columns.values():
                 for part in parts:
@@ -244,8 +307,10 @@ class Plan:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as JSON values."""
-        return {"format": PLAN_FORMAT, **dataclasses.asdict(self)}
+        """The plan as JSON values; without code."""
+        value = dataclasses.asdict(self)
+        del value["rule_code"]
+        return {"format": PLAN_FORMAT, **value}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
@@ -276,6 +341,10 @@ class Plan:
             shuffle=value["shuffle"],
             seed=value["seed"],
             compression=value["compression"],
+            on_bad_record=value["on_bad_record"],
+            max_bad_fraction=value["max_bad_fraction"],
+            allow_nan=value["allow_nan"],
+            rule=value["rule"],
         )
 
 
@@ -367,6 +436,7 @@ def make_plan(options: PlanOptions) -> Plan:
             stop = min(stop, start + options.max_records_per_split)
         shards = _num_shards(options, split, stop - start, stride)
         splits.append(Split(split, origin, start, stop, shards))
+    rule, code = load_rule(options.rule) if options.rule else ("", "")
     return Plan(
         name=options.name or check_name("name", source.name),
         version=options.version or check_version(source.version),
@@ -377,6 +447,11 @@ def make_plan(options: PlanOptions) -> Plan:
         shuffle=options.shuffle,
         seed=options.seed,
         compression=options.compression,
+        on_bad_record=options.on_bad_record,
+        max_bad_fraction=options.max_bad_fraction,
+        allow_nan=options.allow_nan,
+        rule=rule,
+        rule_code=code,
     )
 
 

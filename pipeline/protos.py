@@ -73,6 +73,11 @@ def _classes() -> dict[str, Any]:
     }
 
 
+def new_example() -> Any:
+    """An empty `Example`."""
+    return _classes()["Example"]()
+
+
 def parse_example(data: bytes) -> Any:
     """An `Example` from its serialized bytes.
 

@@ -44,14 +44,20 @@ class Block:
 
     def place(self, column: str, row: int) -> str:
         """The file and number, in that file, of a row's record."""
-        return place_of(self.files[column], int(self.numbers[row]))
+        part, record = place_of(self.files[column], int(self.numbers[row]))
+        return f"{part.path}: record {record}"
+
+    def keep(self, rows: npt.NDArray[np.bool_]) -> Block:
+        """The block without the rows that are False, of bool[n]."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return Block(columns, self.numbers[rows], self.files)
 
 
-def place_of(parts: tuple[SourceFile, ...], number: int) -> str:
-    """Names the file and the record in it that a source split's record number stands for."""
+def place_of(parts: tuple[SourceFile, ...], number: int) -> tuple[SourceFile, int]:
+    """The file, and the record in it, that a source split's record number stands for."""
     for part in parts:
         if number < part.header.count:
-            return f"{part.path}: record {number}"
+            return part, number
         number -= part.header.count
     raise IndexError(number)
 
@@ -98,7 +104,11 @@ class SplitReader:
 
     def __call__(self, start: int, stop: int) -> Block:
         """The records at positions `[start, stop)`."""
-        numbers = self.order(np.arange(start, stop, dtype=np.int64))
+        return self.take(self.order(np.arange(start, stop, dtype=np.int64)))
+
+    def take(self, numbers: npt.ArrayLike) -> Block:
+        """The records of these numbers in the source split, int64[n]."""
+        numbers = np.asarray(numbers, np.int64)
         columns = {name: column.gather(numbers) for name, column in self.columns.items()}
         return Block(columns, numbers, self.files)
 

@@ -61,12 +61,14 @@ def _rebuild(
     folder: str,
     manifest: Manifest,
     source: str,
+    rule: str | None,
     damaged: Shards,
     beside: Sequence[str],
     beam_args: Sequence[str],
 ) -> None:
     """Makes shards, and files that depend on all records, and puts them in their places."""
     plan, differences = verify.rebind(manifest, source)
+    plan = plan.with_rule(rule)
     if differences:
         raise InputError(
             f"{differences[0]}; nothing can be rebuilt from it: give --source what was converted"
@@ -91,13 +93,14 @@ def _rebuild(
                 "written: another version of recordmill or of a library made it (see versions in "
                 "the manifest); install those, or convert again into another --output"
             )
-        files.rename(path, files.join(folder, name))
+        files.move(path, files.join(folder, name))
 
 
 def repair_dataset(
     folder: str,
     source: str,
     *,
+    rule: str | None = None,
     beam_args: Sequence[str] = (),
     workers: int | None = None,
     seen: Callable[[int], object] = lambda num_bytes: None,
@@ -107,6 +110,7 @@ def repair_dataset(
     Args:
       folder: The dataset's own.
       source: The folder that was converted, wherever it lies now.
+      rule: That the records were chosen by, if any: `path/to/module.py:function`.
       beam_args: Flags for Beam's PipelineOptions.
       workers: Of the checks; None takes as many as there are processors.
       seen: Told of bytes as they are checked.
@@ -124,7 +128,7 @@ def repair_dataset(
         beside = [name for name in bad_names if name in manifest.files]
         try:
             if damaged or beside:
-                _rebuild(folder, manifest, source, damaged, beside, beam_args)
+                _rebuild(folder, manifest, source, rule, damaged, beside, beam_args)
         finally:
             for name in ("rebuilt", "inflated"):
                 files.delete_tree(output.state_path(folder, name))

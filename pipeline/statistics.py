@@ -169,7 +169,7 @@ def summarize_feature(feature: Feature, found: ColumnStatistics) -> dict[str, An
         result["first_constant_records"] = found.constant_records
         kind = feature.dtype if feature.dtype in ("uint8", "int8") else "uint8"
         result["histogram"] = _bins(found, kind, scale)
-        if found.records:
+        if found.records and places:
             flat = np.array([float(place / found.records) * scale for place in places])
             result["mean_record"] = flat.reshape(feature.shape).tolist()
     return result

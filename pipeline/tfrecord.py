@@ -65,6 +65,7 @@ class Framed:
       data: uint8[bytes], C order.
       offsets: int64[n + 1]; record i is `data[offsets[i] : offsets[i + 1]]`, frame and all.
       statistics: What was seen of the records, by feature; {} where nobody looked.
+      bad: Number in the source split, and reason, of each record that was set aside.
 
     >>> list(Framed.of_rows(np.zeros((2, 17), np.uint8)).messages())
     [b'\x00', b'\x00']
@@ -73,6 +74,7 @@ class Framed:
     data: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]
     statistics: dict[str, ColumnStatistics] = field(default_factory=dict, repr=False)
+    bad: tuple[tuple[int, str], ...] = ()
 
     @classmethod
     def of_rows(cls, rows: npt.NDArray[np.uint8]) -> Framed:

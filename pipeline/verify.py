@@ -250,7 +250,7 @@ def rebind(manifest: Manifest, source: str) -> tuple[Plan, list[Finding]]:
 def _encode_rows(plan: Plan, block: Any) -> Rows:
     from .encode import encode_block
 
-    return encode_block(plan.features, block).data.reshape(-1, plan.stride)
+    return encode_block(plan.features, block, plan.rules).data.reshape(-1, plan.stride)
 
 
 @contextlib.contextmanager
@@ -319,6 +319,7 @@ def verify_dataset(
     folder: str,
     *,
     source: str | None = None,
+    rule: str | None = None,
     deep: bool = False,
     workers: int | None = None,
     seen: Seen = lambda num_bytes: None,
@@ -328,6 +329,7 @@ def verify_dataset(
     Args:
       folder: The dataset's own.
       source: Where its source files lie; None checks the dataset by itself.
+      rule: That the records were chosen by, if any: `path/to/module.py:function`.
       deep: Parses each record with protobuf, too.
       workers: Processes or threads; None takes as many as there are processors.
       seen: Told of bytes as they have been checked.
@@ -346,7 +348,7 @@ def verify_dataset(
         if source is not None:
             plan, differences = rebind(manifest, source)
             found += differences
-            blocks = stack.enter_context(source_blocks(plan))
+            blocks = stack.enter_context(source_blocks(plan.with_rule(rule)))
         checked = check_shards_content(
             folder, manifest, shards, blocks=blocks, deep=deep, workers=workers, seen=seen
         )

@@ -43,6 +43,7 @@ class Receipt:
       sha256: Of the file, in hexadecimal.
       crc32c: Of the file, in hexadecimal.
       statistics: Of its records, by feature; {} where none were taken.
+      bad: Number in the source split, and reason, of each record that was set aside.
     """
 
     split: str
@@ -53,6 +54,7 @@ class Receipt:
     sha256: str
     crc32c: str
     statistics: dict[str, ColumnStatistics] = field(default_factory=dict, repr=False)
+    bad: tuple[tuple[int, str], ...] = ()
 
 
 def without_statistics(receipt: Receipt) -> Receipt:
@@ -124,6 +126,7 @@ def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Framed]) -> Rec
     temporary = f"{path}{TEMPORARY}{uuid.uuid4().hex}{sink.file_name_suffix.get()}"
     compressed = sink.compresses(path)
     records = 0
+    bad: list[tuple[int, str]] = []
     statistics: dict[str, ColumnStatistics] = {}
     try:
         with ThreadPoolExecutor(1) as pool:
@@ -136,6 +139,7 @@ def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Framed]) -> Rec
                     if not compressed:
                         digest.update(data)
                     records += len(framed)
+                    bad += framed.bad
                     statistics = merge_features(statistics, framed.statistics)
             finally:
                 sink.close(handle)
@@ -150,21 +154,23 @@ def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Framed]) -> Rec
                 "same command again: finished shards are kept"
             ) from error
         raise
-    if records != shard.count:
+    if records + len(bad) != shard.count:
         raise OutputError(f"{path}: {records} records were written of {shard.count} planned")
-    return Receipt(shard.split, shard.index, path, records, *stored, statistics)
+    return Receipt(shard.split, shard.index, path, records, *stored, statistics, tuple(bad))
 
 
 class _WriteShard(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     def __init__(self, sink: _BlockSink) -> None:
         self._sink = sink
         self._records = Metrics.counter(METRICS, "records_written")
+        self._bad = Metrics.counter(METRICS, "bad_records")
         self._bytes = Metrics.counter(METRICS, "bytes_written")
         self._shards = Metrics.counter(METRICS, "shards_written")
 
     def process(self, element: tuple[Shard, Blocks[Framed]]) -> Iterator[Receipt]:
         receipt = write_shard(self._sink, *element)
         self._records.inc(receipt.records)
+        self._bad.inc(len(receipt.bad))
         self._bytes.inc(receipt.num_bytes)
         self._shards.inc()
         yield receipt

@@ -30,6 +30,7 @@ PROCESSES_FROM_BYTES = 3 << 30
 RAISED = re.compile(
     r"pipeline\.errors\.(\w+): (.*?)(?: \[while running [^\]]*\]|\Z|\n(?=Traceback|\n))", re.DOTALL
 )
+STAGE = re.compile(r" \[while running '[^']*'\]$")
 
 
 def make_options(args: Sequence[str], work_bytes: int, parallel: int) -> PipelineOptions:
@@ -110,8 +111,9 @@ def run(
     try:
         build(pipeline)
         state = wait(result := pipeline.run())
-    except errors.RecordmillError:
-        raise
+    except errors.RecordmillError as error:
+        # Beam writes the stage behind the message; it tells a user nothing.
+        raise type(error)(STAGE.sub("", str(error))) from error
     except Exception as error:
         raise translate(error) from error
     if state not in ("DONE", None):

@@ -129,9 +129,13 @@ class Learner:
         sums, self._sums = ops.convert_to_numpy(self._sums), None
         return np.asarray(sums, np.float64)
 
+    def total(self, value: float) -> float:
+        """The sum of a number over all workers; waits until each of them has asked."""
+        return value
+
     def agree(self, wish: bool) -> bool:
         """Whether any worker wishes so; all workers must ask at the same step."""
-        return wish
+        return self.total(float(wish)) > 0
 
     def publish(self) -> None:
         """Brings the Keras variables up to date, where steps work on copies."""

@@ -108,14 +108,14 @@ class TensorFlowLearner(Learner):
         result: npt.NDArray[np.float32] = np.asarray(self._predict(images))
         return result
 
-    def agree(self, wish: bool) -> bool:
+    def total(self, value: float) -> float:
         """See `Learner`."""
         if self._everywhere is None:
-            return wish
+            return value
 
-        def add(wish: Any) -> Any:
+        def add(value: Any) -> Any:
             replica = tf.distribute.get_replica_context()
-            return replica.all_reduce(tf.distribute.ReduceOp.SUM, wish)
+            return replica.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
-        total = self.strategy.run(add, args=(tf.constant(float(wish)),))
-        return float(self.strategy.experimental_local_results(total)[0]) > 0
+        total = self.strategy.run(add, args=(tf.constant(value / self.replicas),))
+        return float(self.strategy.experimental_local_results(total)[0])

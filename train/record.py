@@ -49,13 +49,12 @@ class Record:
         self.sums = [0.0, 0.0, 0.0]
         return self.point("train", loss / max(1.0, weight), right / max(1.0, weight))
 
-    def judge(self, loss: float) -> bool:
-        """Whether a loss on `validation` is the best so far."""
-        if loss < self.best_loss:
+    def judge(self, loss: float, *, better: bool) -> None:
+        """Notes a look at `validation`, and whether it was the best so far."""
+        if better:
             self.best_step, self.best_loss, self.stale = self.step, loss, 0
-            return True
-        self.stale += 1
-        return False
+        else:
+            self.stale += 1
 
     def last(self, split: str) -> dict[str, float] | None:
         """The newest loss and accuracy on a split."""

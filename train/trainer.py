@@ -9,16 +9,16 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.dataset import Dataset, open_dataset
-from pipeline.errors import UsageError
+from pipeline.errors import OutputError, UsageError
 
 from . import evaluate, feed, output, pictures
 from .checkpoint import Checkpoints
 from .events import EventLog
+from .metrics import Metrics
 from .options import TrainOptions, parse_profile
 from .profiler import Profiler
 from .record import Record
@@ -53,49 +53,6 @@ class Progress(Protocol):
         self, total: int, desc: str, unit: str, *, initial: int = 0
     ) -> contextlib.AbstractContextManager[Bar]:
         """A bar of so many units, some of which were done before."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metrics:
-    """What came of a run; `metrics.json` holds the same.
-
-    Attributes:
-      loss: Mean cross entropy on `test`, in nats.
-      accuracy: Share of `test` that was classified rightly.
-      validation: Loss and accuracy on `validation` when last looked; None without that split.
-      classes: Precision, recall and number of records of each class, on `test`.
-      steps: Steps that were taken.
-      model_step: The step whose weights the model has; the last, or the best with `patience`.
-      epochs: Passes over `train`, a part of one included.
-      examples: Records that the steps saw.
-      seconds: Time that the steps took, compilation included, evaluation left out.
-      examples_per_second: Over those seconds.
-      input_wait_share: Share of those seconds spent waiting for input.
-      parameters: Number of trained numbers.
-      device: What it ran on.
-      dataset: Folder, name, version and digest.
-      options: The run's.
-      choices: What was chosen where options said auto.
-      versions: Of Python and of the libraries that matter.
-    """
-
-    loss: float
-    accuracy: float
-    validation: dict[str, float] | None
-    classes: dict[str, dict[str, float]]
-    steps: int
-    model_step: int
-    epochs: float
-    examples: int
-    seconds: float
-    examples_per_second: float
-    input_wait_share: float
-    parameters: int
-    device: str
-    dataset: dict[str, str]
-    options: dict[str, Any]
-    choices: dict[str, Any]
-    versions: dict[str, str]
 
 
 def train(
@@ -191,9 +148,16 @@ class _Run:
         if self.options.overwrite and self.chief:
             self.checkpoints.clear()
         found = None if self.options.overwrite else self.checkpoints.load()
-        if found is None:
-            return
-        arrays, facts = found
+        if found is not None:
+            self._go_on(*found)
+        workers = self.setup.choices["workers"]
+        if self.learner.total(self.record.step) != workers * self.record.step:
+            raise OutputError(
+                f"{self.checkpoints.folder}: other workers found another checkpoint than step "
+                f"{self.record.step:,}; --model_dir must be one folder that all workers share"
+            )
+
+    def _go_on(self, arrays: list[Any], facts: dict[str, Any]) -> None:
         wanted = self._fingerprint()
         for name, value in wanted.items():
             if facts["fingerprint"].get(name) != value:
@@ -298,8 +262,12 @@ class _Run:
         result = self._evaluate(VALIDATION)
         point = self.record.point(VALIDATION, result.loss, result.accuracy)
         self._write_event(VALIDATION, point, {})
-        if self.options.patience and self.record.judge(result.loss) and self.chief:
-            self.checkpoints.save_best(self.learner.weights())
+        if self.options.patience:
+            # The chief judges: statistics of batches differ a little from worker to worker.
+            better = self.learner.agree(self.chief and result.loss < self.record.best_loss)
+            self.record.judge(result.loss, better=better)
+            if better and self.chief:
+                self.checkpoints.save_best(self.learner.weights())
         self.log(
             f"step {self.record.step:,}/{self.total:,}: validation loss {result.loss:.4f}, "
             f"accuracy {result.accuracy:.4f}"
@@ -325,7 +293,10 @@ class _Run:
         model_step = record.step
         if self.options.patience and record.best_step is not None:
             model_step = record.best_step
+            # Not before the chief has written them, nor after it has cleared them away.
+            self.learner.total(0)
             self.learner.set_weights(self.checkpoints.load_best())
+            self.learner.total(0)
             self.log(f"taking the weights of step {model_step:,}, the best on validation")
         self.learner.publish()
         result = self._evaluate(TEST)

@@ -82,6 +82,11 @@ def test_same_seed_same_weights_and_another_seed_others(dataset, tmp_path):
     assert losses[0] != pytest.approx(losses[2], rel=1e-3)
 
 
+@pytest.fixture(scope="module")
+def plain(dataset, tmp_path_factory):
+    return run(dataset, tmp_path_factory.mktemp("plain"), steps=8)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -99,20 +104,23 @@ def test_same_seed_same_weights_and_another_seed_others(dataset, tmp_path):
     ],
     ids=str,
 )
-def test_each_option_changes_the_result(dataset, tmp_path, change):
-    plain = run(dataset, tmp_path, steps=8)
+def test_each_option_changes_the_result(dataset, plain, tmp_path, change):
     other = run(dataset, tmp_path, steps=8, **change)
     assert plain.loss != pytest.approx(other.loss, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def unmixed(dataset, tmp_path_factory):
+    """Without a shuffle, tf.data and the caches see the same order."""
+    return run(dataset, tmp_path_factory.mktemp("unmixed"), steps=20, shuffle_buffer=0)
 
 
 @pytest.mark.parametrize(
     "change", [{"jit": "on"}, {"steps_per_execution": 5}, {"cache": "memory"}, {"cache": "device"}]
 )
-def test_how_it_runs_changes_the_choices_and_not_the_steps(dataset, tmp_path, change):
-    # Without a shuffle, tf.data and the caches see the same order.
-    plain = run(dataset, tmp_path, steps=20, shuffle_buffer=0)
+def test_how_it_runs_changes_the_choices_and_not_the_steps(dataset, unmixed, tmp_path, change):
     other = run(dataset, tmp_path, steps=20, shuffle_buffer=0, **change)
-    assert other.loss == pytest.approx(plain.loss, rel=1e-3)
+    assert other.loss == pytest.approx(unmixed.loss, rel=1e-3)
     assert other.steps == 20
     wanted = {k: {"on": True}.get(v, v) for k, v in change.items()}
     assert other.choices.items() >= wanted.items()

@@ -164,12 +164,18 @@ class Feed:
         return epochs * self.count + seen
 
     def groups(self, first: int, last: int) -> Generator[Group]:
-        """The batches of steps `[first, last)`, which lie in one epoch.
+        """The batches of steps `[first, last)`.
 
-        Groups begin at multiples of their size; what does not fill one comes step by step.
+        Groups begin at multiples of their size and end with an epoch at the latest; what does not
+        fill one comes step by step. An epoch is opened while the steps before it are taken.
         """
-        made = self._stream(first, last) if self._use_tf_data else self._by_number(first, last)
-        return _ahead(made, GROUPS_AHEAD)
+        return _ahead(self._epochs(first, last), GROUPS_AHEAD)
+
+    def _epochs(self, first: int, last: int) -> Iterator[Group]:
+        while first < last:
+            end = min(last, first - first % self.steps_per_epoch + self.steps_per_epoch)
+            yield from (self._stream if self._use_tf_data else self._by_number)(first, end)
+            first = end
 
     def _cuts(self, first: int, last: int) -> Iterator[int]:
         step = first

@@ -192,36 +192,31 @@ class _Run:
             profiler = Profiler(parse_profile(self.options.profile), self.folder / "logs")
             stack.callback(profiler.stop)
             self.lap = (time.perf_counter(), self.record.step)
+            groups = self.feed.groups(self.record.step, self.total)
+            stack.callback(groups.close)
+            profiler.at(self.record.step)
             while self.record.step < self.total and not self._has_stopped_early():
-                self._part_of_an_epoch(profiler)
+                self._steps(groups)
+                profiler.at(self.record.step)
 
     def _has_stopped_early(self) -> bool:
         return bool(self.options.patience) and self.record.stale >= (self.options.patience or 0)
 
-    def _part_of_an_epoch(self, profiler: Profiler) -> None:
-        """Steps from here to the end of the epoch, or of the run."""
-        record, per_epoch = self.record, self.feed.steps_per_epoch
-        last = min(self.total, record.step - record.step % per_epoch + per_epoch)
-        groups = self.feed.groups(record.step, last)
-        started = time.perf_counter()
-        while record.step < last:
-            profiler.at(record.step)
-            asked = time.perf_counter()
-            group = next(groups)
-            record.wait_seconds += time.perf_counter() - asked
-            self.learner.train(*group)
-            before, record.step = record.step, record.step + len(group[1])
-            seen = self.feed.records_until(record.step) - self.feed.records_until(before)
-            ends = record.step == last
-            if ends or record.step % self.every == 0:
-                # The device may be behind; its time is the steps' time.
-                record.add(self.learner.take_sums())
-            record.seconds += time.perf_counter() - started
-            self.bar.update(seen)
-            self._between_steps(epoch_ends=ends)
-            started = time.perf_counter()
-        profiler.at(record.step)
-        groups.close()
+    def _steps(self, groups: Iterator[feed.Group]) -> None:
+        """One group of steps, and what is to be done after it."""
+        record, started = self.record, time.perf_counter()
+        group = next(groups)
+        waited = time.perf_counter() - started
+        self.learner.train(*group)
+        before, record.step = record.step, record.step + len(group[1])
+        ends = record.step == self.total or record.step % self.feed.steps_per_epoch == 0
+        if ends or record.step % self.every == 0:
+            # The device may be behind; its time is the steps' time.
+            record.add(self.learner.take_sums())
+        record.wait_seconds += waited
+        record.seconds += time.perf_counter() - started
+        self.bar.update(self.feed.records_until(record.step) - self.feed.records_until(before))
+        self._between_steps(epoch_ends=ends)
 
     def _between_steps(self, *, epoch_ends: bool) -> None:
         record = self.record

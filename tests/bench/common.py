@@ -28,7 +28,8 @@ RAW = ROOT / "data" / "raw" / "fashion-mnist"
 
 def machine() -> dict[str, Any]:
     """Where and with what a result was obtained."""
-    names = ("apache-beam", "tensorflow", "numpy", "recordmill")
+    names = ("apache-beam", "tensorflow", "jax", "torch", "numpy", "recordmill")
+    installed = {d.metadata["Name"]: d.version for d in metadata.distributions()}
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
@@ -45,7 +46,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "commit": commit,
-        **{name: metadata.version(name) for name in names},
+        **{name: version for name in names if (version := installed.get(name))},
     }
 
 

@@ -1,14 +1,15 @@
 """Small inputs with values that follow from a record's number, and their shards without Beam."""
 
+import functools
 import gzip
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import files, idx
+from pipeline import engine, files, idx
 from pipeline.encode import encode_block
 from pipeline.plan import Plan, PlanOptions, make_plan
 from pipeline.read import Blocks, split_reader
@@ -75,7 +76,7 @@ def blocks_of(plan: Plan, split: str) -> list[tuple[Any, Blocks[Any]]]:
         (
             shard,
             Blocks(shard.start, shard.stop, plan.block_records, reader).map(
-                lambda block: encode_block(plan.features, block)
+                functools.partial(encode_block, plan.features)
             ),
         )
         for shard in plan.split(split).shards()
@@ -95,3 +96,18 @@ def joined(plan: Plan, folder: Path, split: str) -> bytes:
     """The concatenation of a split's shards."""
     names = [plan.shard_name(shard) for shard in plan.split(split).shards()]
     return b"".join((folder / name).read_bytes() for name in names)
+
+
+_KEPT: list[Any] = []
+
+
+def keep(element: Any) -> None:
+    """For `beam.Map` at a pipeline's end; it travels by its name, so there is one list."""
+    _KEPT.append(element)
+
+
+def run_beam(build: Callable[[Any], None]) -> list[Any]:
+    """Runs a pipeline in memory; returns what was given to `keep`."""
+    _KEPT.clear()
+    engine.run(build, engine.make_options([], 0, 1))
+    return list(_KEPT)

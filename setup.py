@@ -44,6 +44,7 @@ setup(
         "requests>=2.32",
         "tensorflow-metadata~=1.21.0",
         "tqdm>=4.66",
+        "xxhash>=3.5",
     ],
     extras_require={
         "train": TRAIN,

@@ -15,6 +15,7 @@ from importlib import metadata
 from typing import Any
 
 from . import files, schema
+from .content import content_digest
 from .errors import DatasetError, OutputError, UsageError
 from .plan import Plan
 from .source import check_name, check_version
@@ -35,6 +36,7 @@ class ShardEntry:
       num_bytes: Its size as stored.
       sha256: Of the file, in hexadecimal.
       crc32c: Of the file, in hexadecimal.
+      content: Digest of its records, whatever their order; see `content`.
     """
 
     file: str
@@ -43,6 +45,7 @@ class ShardEntry:
     num_bytes: int
     sha256: str
     crc32c: str
+    content: str
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,12 @@ class Manifest:
         )
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def content_digest(self) -> str:
+        """What depends on the records of each split alone, not on their order or on shards."""
+        splits = self.splits.items()
+        return content_digest({s: [shard.content for shard in shards] for s, shards in splits})
+
     def count(self, split: str) -> int:
         """Number of records of a split."""
         return sum(shard.records for shard in self.splits[split])
@@ -86,6 +95,7 @@ class Manifest:
             "name": plan.name,
             "version": plan.version,
             "digest": self.digest,
+            "content_digest": self.content_digest,
             "plan_digest": plan.digest(),
             "splits": {
                 split: {
@@ -261,6 +271,7 @@ def make_manifest(
                     receipt.num_bytes,
                     receipt.sha256,
                     receipt.crc32c,
+                    receipt.content,
                 )
             )
         splits[split.name] = tuple(entries)

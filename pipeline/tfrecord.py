@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
@@ -100,6 +100,15 @@ def _data_slices(count: int, stride: int) -> tuple[slice, ...]:
         slice(start + HEADER_BYTES, start + stride - FOOTER_BYTES)
         for start in range(0, count * stride, stride)
     )
+
+
+def message_slices(framed: Framed) -> Sequence[slice]:
+    """Where the message of each record stands in the data."""
+    offsets = framed.offsets
+    if len(framed) and (np.diff(offsets) == offsets[1]).all():
+        return _data_slices(len(framed), int(offsets[1]))
+    starts, ends = offsets[:-1] + HEADER_BYTES, offsets[1:] - FOOTER_BYTES
+    return [*map(slice, starts.tolist(), ends.tolist())]
 
 
 def masked_crcs(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:

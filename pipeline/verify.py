@@ -22,6 +22,7 @@ import numpy as np
 
 from . import checks, files, idx
 from .checks import Finding, Findings
+from .content import MODULUS, content_sum
 from .errors import DatasetError, InputError
 from .example import Rows
 from .inspection import open_records
@@ -35,6 +36,7 @@ from .manifest import (
 )
 from .plan import Plan, Shard
 from .source import SourceFile
+from .tfrecord import Framed
 
 # Worker processes start in a third of a second; below this, threads are done before.
 PROCESSES_FROM_BYTES = 1 << 30
@@ -168,7 +170,7 @@ def _check_content(
     deep: bool,
     found: Findings,
 ) -> int:
-    first, before = 0, found.total
+    first, before, content = 0, found.total, 0
     with files.open_read(path) as stored:
         hashing = checks.HashingReader(stored)
         with contextlib.ExitStack() as stack:
@@ -184,11 +186,14 @@ def _check_content(
                 good = checks.check_frames(rows, numbers, found)
                 checks.check_values(plan.features, rows[good], numbers[good], found)
                 if deep:
+                    content += content_sum(Framed.of_rows(rows))
                     checks.check_parses(plan.features, rows[good], numbers[good], found)
                 if wanted is not None:
                     checks.check_source(rows, anew[0][: len(rows)], numbers, found)
                 first += len(rows)
         sha256, crc = hashing.finish()
+    if deep and f"{content % MODULUS:032x}" != entry.content and found.total == before:
+        found.add("its records are not those that were written: their digest differs")
     if (sha256, crc) != (entry.sha256, entry.crc32c) and found.total == before:
         found.add(
             "is not the file that was written, though each record fits its own checksums: its "

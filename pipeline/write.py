@@ -23,6 +23,7 @@ from crc32c import crc32c
 
 from . import files
 from .accumulate import ColumnStatistics
+from .content import MODULUS, content_sum
 from .errors import OutputError
 from .plan import Shard
 from .read import METRICS, Blocks
@@ -42,6 +43,7 @@ class Receipt:
       num_bytes: Its size as stored.
       sha256: Of the file, in hexadecimal.
       crc32c: Of the file, in hexadecimal.
+      content: Digest of its records, whatever their order; see `content`.
       statistics: Of its records, by feature; {} where none were taken.
       bad: Number in the source split, and reason, of each record that was set aside.
     """
@@ -53,6 +55,7 @@ class Receipt:
     num_bytes: int
     sha256: str
     crc32c: str
+    content: str
     statistics: dict[str, ColumnStatistics] = field(default_factory=dict, repr=False)
     bad: tuple[tuple[int, str], ...] = ()
 
@@ -125,7 +128,7 @@ def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Framed]) -> Rec
     # The suffix stays last: it decides on compression where that is left to the name.
     temporary = f"{path}{TEMPORARY}{uuid.uuid4().hex}{sink.file_name_suffix.get()}"
     compressed = sink.compresses(path)
-    records = 0
+    records = content = 0
     bad: list[tuple[int, str]] = []
     statistics: dict[str, ColumnStatistics] = {}
     try:
@@ -140,6 +143,7 @@ def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Framed]) -> Rec
                         digest.update(data)
                     records += len(framed)
                     bad += framed.bad
+                    content += content_sum(framed)
                     statistics = merge_features(statistics, framed.statistics)
             finally:
                 sink.close(handle)
@@ -156,7 +160,16 @@ def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Framed]) -> Rec
         raise
     if records + len(bad) != shard.count:
         raise OutputError(f"{path}: {records} records were written of {shard.count} planned")
-    return Receipt(shard.split, shard.index, path, records, *stored, statistics, tuple(bad))
+    return Receipt(
+        shard.split,
+        shard.index,
+        path,
+        records,
+        *stored,
+        f"{content % MODULUS:032x}",
+        statistics,
+        tuple(bad),
+    )
 
 
 class _WriteShard(beam.DoFn):  # type: ignore[misc]  # Beam has no types

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
+from typing import Any
 
 from train import options as known
 from train.options import DEFAULT_EPOCHS, PRESETS, TrainOptions, from_preset
+
+from .progress import progress
+from .quiet import quiet_stderr
 
 DEFAULTS = TrainOptions(data="-", model_dir="-")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's flags; what is not given is decided by the preset."""
-    parser.add_argument("--data", required=True, metavar="DIR", help="folder of the dataset")
+    add = parser.add_argument
+    add("--data", required=True, metavar="DIR", help="folder of the dataset")
+    add("--overwrite", action="store_true", help="start anew where a run was left unfinished")
+    add("--quiet", action="store_true", help="no progress bar")
     add_training_arguments(parser)
 
 
@@ -81,11 +89,20 @@ def add_training_arguments(parser: argparse.ArgumentParser, *, seed: bool = True
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     """Trains; the backend of Keras is imported here and not before."""
     options = from_preset(args.preset, vars(args))
-    # TensorFlow's start-up notices would stand between the user and the first line of ours.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from train.trainer import train
-
-    from .progress import progress
-
-    train(options, progress=progress)
+    train = _import_trainer()
+    train(options, progress=None if args.quiet else progress)
     return 0
+
+
+def _import_trainer() -> Callable[..., Any]:
+    """The trainer, without TensorFlow's notices unless TF_CPP_MIN_LOG_LEVEL asks for them."""
+    quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with quiet_stderr(quiet=quiet):
+        from train.hardware import find_device
+        from train.trainer import train
+
+        # A worker has to find the others before it may look for devices.
+        if "TF_CONFIG" not in os.environ:
+            find_device()
+    return train

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from typing import Any
 
+from pipeline.example import layout_of
 from pipeline.plan import Plan, PlanOptions, estimate_peak_bytes, make_plan
 
 from .sizes import format_size, parse_shards, parse_share, parse_size
@@ -66,11 +68,28 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         help="bytes, int64_list, float_list or one_hot for a column; may be repeated",
     )
 
+    add(
+        "--preprocess",
+        default="none",
+        metavar="default|none|MODULE.py",
+        help="a full pass over train with tensorflow-transform before training; a module has "
+        "preprocessing_fn(inputs) (default: none)",
+    )
+    add(
+        "--materialize",
+        default="raw",
+        metavar="raw|transformed",
+        help="what the shards hold; the transform is stored beside them (default: raw)",
+    )
+
 
 def plan_from_args(args: argparse.Namespace) -> Plan:
     """The plan that the flags of `add_plan_arguments` ask for."""
     from pipeline.features import parse_feature_option
 
+    if args.preprocess != "none":
+        # TensorFlow's start-up notices would stand before the first line of ours.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return make_plan(
         PlanOptions(
             input=args.input,
@@ -91,6 +110,8 @@ def plan_from_args(args: argparse.Namespace) -> Plan:
             allow_nan=args.allow_nan,
             rule=args.rule,
             features=dict(parse_feature_option(text) for text in args.feature),
+            preprocess=args.preprocess,
+            materialize=args.materialize,
         )
     )
 
@@ -98,6 +119,7 @@ def plan_from_args(args: argparse.Namespace) -> Plan:
 def summary(plan: Plan) -> dict[str, Any]:
     """What a person wants to know of a plan, as JSON values."""
     slots = {slot.feature: slot for slot in plan.layout.slots}
+    raw_stride = layout_of(plan.preprocess.raw_features).stride if plan.preprocess else plan.stride
     return {
         "name": plan.name,
         "version": plan.version,
@@ -119,6 +141,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         ],
         "record": {
             "bytes": plan.stride,
+            "raw_bytes": raw_stride,
             "features": [
                 {
                     "name": feature.name,
@@ -154,6 +177,17 @@ def describe(plan: Plan) -> str:
         )
     if plan.shuffle == "none" and any(split.source != split.name for split in plan.splits):
         lines.append("  note     validation is the end of train in the order of its files")
+    if plan.preprocess is not None:
+        chosen, raw = plan.preprocess, told["record"]["raw_bytes"]
+        lines.append(
+            f"  prepare  {chosen.module}, analysed over train; {chosen.materialize} records"
+        )
+        if chosen.materialize == "transformed":
+            lines.append(
+                f"           {plan.stride / raw:.2f} times as large as the raw ones: {plan.stride} "
+                f"for {raw} bytes a record, {format_size(plan.num_records * (plan.stride - raw))} "
+                "more in all"
+            )
     lines.append(f"  record   {plan.stride} bytes, every one of the same layout:")
     for feature in told["record"]["features"]:
         shape = "x".join(map(str, feature["shape"])) or "scalar"

@@ -14,7 +14,7 @@ from apache_beam.metrics import Metrics
 
 from . import deadletters, engine, files, manifest, output, statistics
 from .deadletters import WriteDeadLetters
-from .encode import EncodeExamples
+from .encode import EncodeExamples, transform_of
 from .errors import InputError
 from .manifest import Manifest
 from .plan import Plan, PlanOptions, Shard, make_plan
@@ -63,7 +63,7 @@ def _publish(
     for part in plan.source_files():
         check_unchanged(part)
     _check_bad(plan, receipts)
-    beside = {}
+    beside: dict[str, str] = {}
     for path in dead_letters:
         name = f"{deadletters.FOLDER}/{path.rpartition('/')[2]}"
         beside[name] = digest_file(path)[1]
@@ -73,6 +73,10 @@ def _publish(
         for receipt in receipts:
             counts[receipt.split] += receipt.records
         beside |= statistics.write_statistics(folder, plan.features, counts, found)
+    if plan.preprocess is not None:
+        from .preprocess import transform_files
+
+        beside |= transform_files(folder)
     manifest.publish(folder, manifest.make_manifest(plan, receipts, sources, beside))
     output.clean(folder)
 
@@ -97,6 +101,7 @@ class WriteShards(beam.PTransform):  # type: ignore[misc]  # Beam has no types
       folder: Where they are written.
       scratch: A folder for inflated files.
       histogram_steps: See `EncodeExamples`.
+      transform: The folder that holds `transform_fn/`; None is where the shards are written.
     """
 
     def __init__(
@@ -106,10 +111,12 @@ class WriteShards(beam.PTransform):  # type: ignore[misc]  # Beam has no types
         *,
         scratch: str,
         histogram_steps: Mapping[str, int] | None = None,
+        transform: str | None = None,
     ) -> None:
         """Takes a plan and its folders."""
         super().__init__()
         self._plan, self._folder, self._scratch = plan, folder, scratch
+        self._transform = transform or folder
         self._steps = histogram_steps
 
     def expand(self, shards: Any) -> Any:
@@ -121,7 +128,10 @@ class WriteShards(beam.PTransform):  # type: ignore[misc]  # Beam has no types
             | "ReadFromIdx" >> ReadFromIdx(plan, scratch=self._scratch)
             | "EncodeExamples"
             >> EncodeExamples(
-                plan.features, histogram_steps=self._steps, rules=plan.rules
+                plan.features,
+                histogram_steps=self._steps,
+                rules=plan.rules,
+                transform=transform_of(plan, self._transform),
             )  # (Shard, framed blocks)
             | "BySplit" >> beam.Partition(lambda e, _: names.index(e[0].split), len(names))
         )
@@ -288,6 +298,10 @@ def run_plan(
             manifest.check_shards(folder, finished)
             output.clean(folder)
             return Conversion(folder, finished, parallel, {})
+        if plan.preprocess is not None:
+            from .preprocess import analyze
+
+            analyze(plan, folder, options)
         convert = Convert(plan, folder, with_statistics=with_statistics)
         with watch(plan, folder):
             result = engine.run(lambda p: p | "Convert" >> convert, options, wait)

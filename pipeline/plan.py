@@ -35,6 +35,8 @@ BLOCK_BYTES = 2 << 20
 Shuffle = Literal["record", "none"]
 Compression = Literal["none", "gzip"]
 OnBadRecord = Literal["fail", "skip"]
+Materialize = Literal["raw", "transformed"]
+DEFAULT_PREPROCESS, NO_PREPROCESS = "default", "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,8 @@ class PlanOptions:
       max_bad_fraction: More bad records than this end the run, too.
       allow_nan: NaN and infinity make no record bad.
       rule: `path/to/module.py:function`, from columns to bool[n]: which records are good.
+      preprocess: "none", "default", or the path of a module with `preprocessing_fn(inputs)`.
+      materialize: Whether the shards hold the "raw" Examples or the "transformed" ones.
     """
 
     input: str
@@ -80,6 +84,8 @@ class PlanOptions:
     max_bad_fraction: float = 0.01
     allow_nan: bool = False
     rule: str | None = None
+    preprocess: str = NO_PREPROCESS
+    materialize: Materialize = "raw"
 
     def __post_init__(self) -> None:
         """Checks each field by itself."""
@@ -110,11 +116,17 @@ class PlanOptions:
             ("compression", Compression),
             ("example_format", ExampleFormat),
             ("on_bad_record", OnBadRecord),
+            ("materialize", Materialize),
         ):
             if getattr(self, name) not in get_args(kind):
                 raise UsageError(
                     f"{name} {getattr(self, name)!r}: wanted {' or '.join(get_args(kind))}"
                 )
+        if self.materialize == "transformed" and self.preprocess == NO_PREPROCESS:
+            raise UsageError(
+                "materialize transformed: nothing is transformed; give --preprocess default or a "
+                "module"
+            )
 
 
 @dataclass(frozen=True)
@@ -162,12 +174,33 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Preprocess:
+    """A preprocessing by tensorflow-transform.
+
+    Attributes:
+      module: "default", or the name of the user's module.
+      sha256: Of the user's module, in hexadecimal.
+      materialize: Whether the shards hold the "raw" Examples or the "transformed" ones.
+      raw_features: What the raw Examples hold, and `preprocessing_fn` is given.
+      path: Of the user's module; "" where the plan comes from a manifest, whose word is no reason
+        to run a file.
+    """
+
+    module: str
+    sha256: str
+    materialize: Materialize
+    raw_features: tuple[Feature, ...]
+    path: str = field(default="", repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that decides the bytes of a dataset, and where its input lies.
 
     Attributes:
       sources: source split -> column -> files.
       splits: Those of the output; "validation" has "train" as its source.
+      preprocess: What comes before training; None where nothing does.
     """
 
     name: str
@@ -225,6 +258,8 @@ class Plan:
                 f"{self.rule or 'no rule'}"
             )
         return dataclasses.replace(self, rule_code=code)
+
+    preprocess: Preprocess | None = None
 
     @property
     def layout(self) -> example.Layout:
@@ -291,6 +326,9 @@ class Plan:
         for name, value in (("on_bad_record", "fail"), ("allow_nan", False), ("rule", "")):
             if plan[name] == value:
                 del plan[name]
+        if self.preprocess is not None:
+            # The user's file is known by its content.
+            del plan["preprocess"]["module"]
         for columns in plan["sources"].values():
             for parts in columns.values():
                 for part in parts:
@@ -310,6 +348,10 @@ class Plan:
         """The plan as JSON values; without code."""
         value = dataclasses.asdict(self)
         del value["rule_code"]
+        if self.preprocess is None:
+            del value["preprocess"]
+        else:
+            del value["preprocess"]["path"]
         return {"format": PLAN_FORMAT, **value}
 
     @classmethod
@@ -345,7 +387,15 @@ class Plan:
             max_bad_fraction=value["max_bad_fraction"],
             allow_nan=value["allow_nan"],
             rule=value["rule"],
+            preprocess=preprocess_from_json(value.get("preprocess")),
         )
+
+
+def preprocess_from_json(value: Mapping[str, Any] | None) -> Preprocess | None:
+    """A preprocessing from the form that `dataclasses.asdict` gives it."""
+    if value is None:
+        return None
+    return Preprocess(**{**value, "raw_features": features_from_json(value["raw_features"])})
 
 
 def features_from_json(values: list[dict[str, Any]]) -> tuple[Feature, ...]:
@@ -424,8 +474,17 @@ def make_plan(options: PlanOptions) -> Plan:
         shape_features=options.shape_features,
         index_count=max(map(source.count, source.splits)) if options.index_feature else None,
     )
-    stride = example.layout_of(features).stride
     ranges = _ranges(options, source)
+    preprocess = None
+    if options.preprocess != NO_PREPROCESS:
+        # TensorFlow takes seconds to import, and is not there where nobody trains.
+        from .preprocess import plan_preprocessing
+
+        records = sum(stop - start for split, _, start, stop in ranges if split == "train")
+        preprocess, features = plan_preprocessing(
+            options.preprocess, options.materialize, features, records
+        )
+    stride = example.layout_of(features).stride
     if isinstance(options.num_shards, Mapping):
         for split in options.num_shards:
             if split not in (names := [r[0] for r in ranges]):
@@ -452,6 +511,7 @@ def make_plan(options: PlanOptions) -> Plan:
         allow_nan=options.allow_nan,
         rule=rule,
         rule_code=code,
+        preprocess=preprocess,
     )
 
 

@@ -50,7 +50,9 @@ def rebuild_shards(
             | "Broken" >> beam.Create(list(shards))
             | "Spread" >> beam.Reshuffle()
             | "Rebuild"
-            >> conversion.WriteShards(plan, target, scratch=output.state_path(folder, "inflated"))
+            >> conversion.WriteShards(
+                plan, target, scratch=output.state_path(folder, "inflated"), transform=folder
+            )
         )
 
     engine.run(build, options)

@@ -252,17 +252,20 @@ def rebind(manifest: Manifest, source: str) -> tuple[Plan, list[Finding]]:
     return replace(plan, sources=sources), found
 
 
-def _encode_rows(plan: Plan, block: Any) -> Rows:
-    from .encode import encode_block
+def _encode_rows(plan: Plan, folder: str, block: Any) -> Rows:
+    from .encode import encode_block, transform_of
 
-    return encode_block(plan.features, block, plan.rules).data.reshape(-1, plan.stride)
+    transform = transform_of(plan, folder)
+    framed = encode_block(plan.features, block, plan.rules, transform=transform)
+    return framed.data.reshape(-1, plan.stride)
 
 
 @contextlib.contextmanager
-def source_blocks(plan: Plan) -> Iterator[Callable[[Shard], Any]]:
+def source_blocks(plan: Plan, folder: str) -> Iterator[Callable[[Shard], Any]]:
     """Gives a function from a shard to its framed blocks, encoded anew from the source.
 
-    What is in gzip is inflated into a temporary folder first.
+    A preprocessing is applied as it is stored in `folder`; it is not analysed again. What is in
+    gzip is inflated into a temporary folder first.
     """
     from .read import Blocks, inflate_file, split_reader
 
@@ -270,7 +273,7 @@ def source_blocks(plan: Plan) -> Iterator[Callable[[Shard], Any]]:
         inflated = dict(inflate_file(part, scratch) for part in plan.source_files() if part.gzip)
         readers = {split.name: split_reader(plan, split.source, inflated) for split in plan.splits}
 
-        encode = functools.partial(_encode_rows, plan)
+        encode = functools.partial(_encode_rows, plan, folder)
 
         def blocks(shard: Shard) -> Any:
             reader = readers[shard.split]
@@ -353,7 +356,7 @@ def verify_dataset(
         if source is not None:
             plan, differences = rebind(manifest, source)
             found += differences
-            blocks = stack.enter_context(source_blocks(plan.with_rule(rule)))
+            blocks = stack.enter_context(source_blocks(plan.with_rule(rule), folder))
         checked = check_shards_content(
             folder, manifest, shards, blocks=blocks, deep=deep, workers=workers, seen=seen
         )

@@ -63,17 +63,19 @@ def _shards_shown(plan: Plan, folder: str, quiet: bool) -> Iterator[None]:
     poll_seconds = POLL_SECONDS if files.is_local(folder) else REMOTE_POLL_SECONDS
     total = sum(split.num_shards for split in plan.splits)
     done = threading.Event()
+    reached = 0
 
     def watch() -> None:
         with progress(total, "converting", "shards", quiet=quiet) as bar:
             while not done.wait(poll_seconds):
                 bar.update(count_receipts(folder) - bar.n)
-            bar.update(total - bar.n)
+            bar.update(max(0, reached - bar.n))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
         yield
+        reached = total
     finally:
         done.set()
         watcher.join()

@@ -80,7 +80,8 @@ def _metrics(client: Any, job_id: str) -> dict[str, int]:
     for metric in client.get_job_metrics(job_id).metrics:
         context = dict(metric.name.context)
         if context.get("namespace") == "recordmill" and "tentative" not in context:
-            told[metric.name.name] = int(metric.scalar or 0)
+            # One for each step: each split is written by a step of its own.
+            told[metric.name.name] = told.get(metric.name.name, 0) + int(metric.scalar or 0)
     return told
 
 
@@ -129,7 +130,6 @@ def follow(
     no_wait: bool,
     out: TextIO | None = None,
     ask: Callable[[str], str] = input,
-    poll_seconds: float = POLL_SECONDS,
 ) -> str:
     """Prints job, link, states and counters until a Dataflow job ends.
 
@@ -140,7 +140,6 @@ def follow(
       no_wait: Print the job and its link, and leave.
       out: Where to; None is stderr.
       ask: Puts a question to the user, at Ctrl-C.
-      poll_seconds: From one look to the next.
 
     Returns:
       The state it ended with, DONE.
@@ -166,7 +165,7 @@ def follow(
                 shown = now
             if state in ENDED:
                 break
-            time.sleep(poll_seconds)
+            time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             _interrupted(result, name, ask, sys.stdin.isatty())
     if state == "DONE":

@@ -6,21 +6,24 @@ import gzip
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 IMAGE_BYTES = 784
 
 
+def open_idx(folder: Path, split: str, kind: str) -> IO[bytes]:
+    """One file of a split, in gzip or not."""
+    path = folder / f"{split}-{kind}-ubyte"
+    return open(path, "rb") if path.exists() else gzip.open(f"{path}.gz")
+
+
 def read(folder: Path, split: str) -> tuple[bytes, bytes]:
     """Images and labels of a split, without their headers."""
-    parts = []
-    for kind, header in (("images-idx3", 16), ("labels-idx1", 8)):
-        path = folder / f"{split}-{kind}-ubyte"
-        zipped = Path(f"{path}.gz")
-        data = path.read_bytes() if path.exists() else gzip.decompress(zipped.read_bytes())
-        parts.append(data[header:])
-    return parts[0], parts[1]
+    images, labels = open_idx(folder, split, "images-idx3"), open_idx(folder, split, "labels-idx1")
+    with images, labels:
+        return images.read()[16:], labels.read()[8:]
 
 
 def tf_loop(folder: Path, output: Path) -> None:
@@ -53,6 +56,18 @@ def beam_idiom(folder: Path, output: Path) -> None:
 
     feature, train = tf.train.Feature, tf.train
 
+    def records(part: tuple[str, int, int]) -> Iterator[tuple[bytes, int]]:
+        split, start, stop = part
+        images, labels = (
+            open_idx(folder, split, "images-idx3"),
+            open_idx(folder, split, "labels-idx1"),
+        )
+        with images, labels:
+            images.seek(16 + start * IMAGE_BYTES)
+            labels.seek(8 + start)
+            for _ in range(start, stop):
+                yield images.read(IMAGE_BYTES), labels.read(1)[0]
+
     def to_example(record: tuple[bytes, int]) -> bytes:
         image, label = record
         return train.Example(
@@ -68,16 +83,15 @@ def beam_idiom(folder: Path, output: Path) -> None:
         for split in ("train", "t10k"):
             if not list(folder.glob(f"{split}-*")):
                 continue
-            images, labels = read(folder, split)
-
-            def records(part: tuple[int, int], images=images, labels=labels) -> Iterator:
-                for i in range(*part):
-                    yield images[i * IMAGE_BYTES : (i + 1) * IMAGE_BYTES], labels[i]
-
-            bounds = np.linspace(0, len(labels), 9, dtype=int).tolist()
+            zipped = list(folder.glob(f"{split}-*.gz"))
+            with open_idx(folder, split, "labels-idx1") as labels:
+                count = len(labels.read()) - 8
+            # A file in gzip is read from its start, so it makes one range.
+            bounds = np.linspace(0, count, 2 if zipped else 9, dtype=int).tolist()
+            parts = [(split, *bound) for bound in zip(bounds, bounds[1:], strict=False)]
             (
                 p
-                | f"Create-{split}" >> beam.Create(list(zip(bounds, bounds[1:], strict=False)))
+                | f"Create-{split}" >> beam.Create(parts)
                 | f"Read-{split}" >> beam.FlatMap(records)
                 | f"Encode-{split}" >> beam.Map(to_example)
                 | f"Write-{split}" >> beam.io.WriteToTFRecord(str(output / split), num_shards=8)

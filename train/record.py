@@ -39,8 +39,16 @@ class Record:
         self.sums = [old + float(new) for old, new in zip(self.sums, sums, strict=True)]
 
     def point(self, split: str, loss: float, accuracy: float) -> dict[str, Any]:
-        """Adds a point to the learning curves."""
-        self.history.append({"step": self.step, "split": split, "loss": loss, "accuracy": accuracy})
+        """Adds a point to the learning curves, with the time that the steps took so far."""
+        self.history.append(
+            {
+                "step": self.step,
+                "seconds": round(self.seconds, 3),
+                "split": split,
+                "loss": loss,
+                "accuracy": accuracy,
+            }
+        )
         return self.history[-1]
 
     def train_point(self) -> dict[str, Any]:

@@ -102,9 +102,9 @@ def test_tfds_knows_the_dataset(builder: Any, dataset: Path) -> None:
 def test_tfds_reads_the_records(
     builder: Any, dataset: Path, split: str, start: int, stop: int
 ) -> None:
-    import pipeline
-
     import tensorflow_datasets as tfds
+
+    import pipeline
 
     in_order = tfds.ReadConfig(interleave_cycle_length=1)
     read = builder.as_dataset(split=split, shuffle_files=False, read_config=in_order)

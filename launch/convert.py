@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,11 @@ def add_conversion_arguments(parser: argparse.ArgumentParser) -> None:
         default="on",
         choices=("on", "off"),
         help="take statistics on the way, for stats.json and stats.pb (default: on)",
+    )
+    parser.add_argument(
+        "--check_duplicates",
+        action="store_true",
+        help="list equal records, inside of splits and between them, in duplicates.json",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
     add_runner_arguments(parser)
@@ -96,12 +101,20 @@ def convert_plan(args: argparse.Namespace, plan: Plan, beam_args: list[str]) -> 
             beam_args=submission.beam_args,
             overwrite=args.overwrite,
             with_statistics=args.statistics == "on",
+            check_duplicates=args.check_duplicates,
             watch=lambda plan, folder: _shards_shown(plan, folder, args.quiet),
             wait=submission.wait,
         )
     if not args.quiet:
         _print_summary(converted, time.monotonic() - started)
     return converted
+
+
+def describe_duplicates(counters: Mapping[str, int]) -> Iterator[str]:
+    """What a look for duplicates counted, a line each; none where nobody looked."""
+    for name, count in counters.items():
+        if name.startswith("duplicate"):
+            yield f"{name.replace('_', ' ')}: {count:,}"
 
 
 def _print_summary(converted: Conversion, seconds: float) -> None:
@@ -112,6 +125,8 @@ def _print_summary(converted: Conversion, seconds: float) -> None:
         print(f"{split}: {converted.manifest.count(split):,} records in {len(shards)} shards")
     if counters["bad_records"]:
         print(f"{counters['bad_records']:,} bad records set aside, listed in dead_letters/")
+    for line in describe_duplicates(counters):
+        print(line)
     written = counters["records"]
     rate = f", {written / seconds:,.0f} records/s" if not converted.kept else ""
     print(

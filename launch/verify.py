@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pipeline.dataset import find_dataset
+from pipeline.dataset import find_dataset, open_dataset
 from pipeline.errors import DatasetError, UsageError
 from pipeline.files import exists, join, match
 
+from .convert import describe_duplicates
 from .progress import progress
 from .sizes import format_size
 
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--source", metavar="DIR", help="compare with these source files, record by record")
     add("--rule", metavar="FILE.py:FUNCTION", help="that the records were chosen by")
     add("--deep", action="store_true", help="parse each record with protobuf, too")
+    add("--duplicates", action="store_true", help="look for equal records, too, and count them")
     add("--workers", type=int, metavar="N", help="side by side (default: one a processor)")
     add("--json", action="store_true", help="print JSON")
     add("--quiet", action="store_true", help="no progress; print only what is wrong")
@@ -99,6 +102,23 @@ def check_and_show(path: str, *, quiet: bool) -> bool:
     return bool(report.findings)
 
 
+def _duplicates(path: str) -> dict[str, Any]:
+    """What `duplicates.json` would hold."""
+    from pipeline.duplicates import duplicates_json, find_duplicates
+
+    folder = dataset_folder(path)
+    if folder is None:
+        raise UsageError(f"--duplicates goes with a dataset of recordmill, and {path} is none")
+    opened = open_dataset(folder)
+    shards = [
+        (split, index, join(folder, entry.file))
+        for split, entries in opened.manifest.splits.items()
+        for index, entry in enumerate(entries)
+    ]
+    with tempfile.TemporaryDirectory(prefix="recordmill-") as scratch:
+        return duplicates_json(find_duplicates(scratch, opened.manifest.plan, shards, []))
+
+
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     """Checks and prints; 1 when anything is wrong."""
     if args.workers is not None and args.workers < 1:
@@ -114,8 +134,12 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         workers=args.workers,
         quiet=args.quiet or args.json,
     )
+    found = _duplicates(args.path) if args.duplicates else None
     if args.json:
-        print(json.dumps(asdict(report), indent=1))
+        listed = {} if found is None else {"duplicates": found}
+        print(json.dumps({**asdict(report), **listed}, indent=1))
     else:
+        for line in describe_duplicates(found or {}):
+            print(line)
         show(report, time.monotonic() - started, quiet=args.quiet)
     return 1 if report.findings else 0

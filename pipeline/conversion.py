@@ -12,10 +12,11 @@ import apache_beam as beam
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.metrics import Metrics
 
-from . import deadletters, engine, files, manifest, output, statistics
+from . import deadletters, duplicates, engine, files, manifest, output, statistics
 from .deadletters import WriteDeadLetters
+from .duplicates import DUPLICATES, FindDuplicates
 from .encode import EncodeExamples, transform_of
-from .errors import InputError
+from .errors import InputError, OutputError
 from .manifest import Manifest
 from .plan import Plan, PlanOptions, Shard, make_plan
 from .read import METRICS, ReadFromIdx, Shards, check_unchanged
@@ -59,6 +60,7 @@ def _publish(
     sources: list[tuple[str, int, str]],
     found: Statistics | None,
     dead_letters: list[str],
+    found_duplicates: list[duplicates.Found] | None,
 ) -> None:
     for part in plan.source_files():
         check_unchanged(part)
@@ -77,7 +79,14 @@ def _publish(
         from .preprocess import transform_files
 
         beside |= transform_files(folder)
-    manifest.publish(folder, manifest.make_manifest(plan, receipts, sources, beside))
+    counters: dict[str, int] = {}
+    if found_duplicates is not None:
+        names = [split.name for split in plan.splits]
+        duplicate = duplicates.summarize(found_duplicates, names)
+        path, counters = files.join(folder, DUPLICATES), duplicate[0]
+        manifest.write_json(path, duplicates.duplicates_json(duplicate))
+        beside[DUPLICATES] = digest_file(path)[1]
+    manifest.publish(folder, manifest.make_manifest(plan, receipts, sources, beside, counters))
     output.clean(folder)
 
 
@@ -154,11 +163,20 @@ class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
       plan: What to write.
       folder: The dataset's own folder, `<output>/<name>/<version>`.
       with_statistics: Whether to take statistics on the way.
+      check_duplicates: Whether to look for equal records, when all shards are written.
     """
 
-    def __init__(self, plan: Plan, folder: str, *, with_statistics: bool = True) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        folder: str,
+        *,
+        with_statistics: bool = True,
+        check_duplicates: bool = False,
+    ) -> None:
         """Takes a plan and the folder that `output.prepare` made ready."""
         super().__init__()
+        self._check_duplicates = check_duplicates
         self._plan, self._folder, self._with_statistics = plan, folder, with_statistics
 
     def expand(self, pipeline: Any) -> Any:
@@ -200,6 +218,13 @@ class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
                     receipts=bare,
                 )
             )
+        found_duplicates: Any = None
+        if self._check_duplicates:
+            found_duplicates = beam.pvalue.AsList(
+                receipts
+                | "Places" >> beam.Map(lambda receipt: (receipt.split, receipt.index, receipt.path))
+                | "FindDuplicates" >> FindDuplicates(plan)
+            )
         sources = (
             pipeline
             | "SourceFiles" >> beam.Create(plan.source_files())
@@ -218,6 +243,7 @@ class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
                 beam.pvalue.AsList(sources),
                 found,
                 dead_letters,
+                found_duplicates,
             )
         )
 
@@ -252,6 +278,7 @@ def convert(
     overwrite: bool = False,
     watch: Watch = _unwatched,
     with_statistics: bool = True,
+    check_duplicates: bool = False,
     **options: Any,
 ) -> Conversion:
     """Plans and converts; what an earlier run of the same plan finished is kept.
@@ -262,6 +289,7 @@ def convert(
       overwrite: Replaces a dataset of another plan.
       watch: Given the plan and the dataset's folder, a context in which the pipeline runs.
       with_statistics: Takes statistics on the way, for `stats.json` and `stats.pb`.
+      check_duplicates: Lists equal records in `duplicates.json`.
       **options: The fields of `PlanOptions`.
 
     Raises:
@@ -274,6 +302,7 @@ def convert(
         overwrite=overwrite,
         watch=watch,
         with_statistics=with_statistics,
+        check_duplicates=check_duplicates,
     )
 
 
@@ -285,6 +314,7 @@ def run_plan(
     overwrite: bool = False,
     watch: Watch = _unwatched,
     with_statistics: bool = True,
+    check_duplicates: bool = False,
     wait: engine.Wait = engine.wait_until_finish,
 ) -> Conversion:
     """Converts a plan; see `convert`, and `engine.run` for `wait`."""
@@ -296,13 +326,20 @@ def run_plan(
         finished = output.prepare(folder, plan, overwrite=overwrite)
         if finished is not None:
             manifest.check_shards(folder, finished)
+            if check_duplicates and DUPLICATES not in finished.files:
+                raise OutputError(
+                    f"{folder}: is finished already, without a look for duplicates; run recordmill "
+                    "verify --duplicates, or convert with --overwrite"
+                )
             output.clean(folder)
             return Conversion(folder, finished, parallel, {})
         if plan.preprocess is not None:
             from .preprocess import analyze
 
             analyze(plan, folder, options)
-        convert = Convert(plan, folder, with_statistics=with_statistics)
+        convert = Convert(
+            plan, folder, with_statistics=with_statistics, check_duplicates=check_duplicates
+        )
         with watch(plan, folder):
             result = engine.run(lambda p: p | "Convert" >> convert, options, wait)
         counters = engine.counters(result)

@@ -185,6 +185,11 @@ def write_json(path: str, value: Any) -> None:
     files.write_bytes(path, _text(value))
 
 
+def read_json(path: str) -> Any:
+    """What a JSON file holds."""
+    return json.loads(files.read_bytes(path))
+
+
 def load_manifest(folder: str) -> Manifest:
     """Reads the manifest of a dataset.
 
@@ -239,6 +244,7 @@ def make_manifest(
     receipts: Iterable[Any],
     sources: Iterable[tuple[str, int, str]],
     beside: Mapping[str, str] | None = None,
+    counters: Mapping[str, int] | None = None,
 ) -> Manifest:
     """Compares what was written with what was planned, and tells it.
 
@@ -247,6 +253,7 @@ def make_manifest(
       receipts: `write.Receipt` of each shard, in any order.
       sources: `(name, bytes, sha256)` of each source file, in any order.
       beside: See `Manifest.files`.
+      counters: More of them.
 
     Raises:
       OutputError: A shard is missing or of another number of records: the runner lost elements.
@@ -288,6 +295,7 @@ def make_manifest(
             "records": sum(shard.records for shard in shards),
             "num_bytes": sum(shard.num_bytes for shard in shards),
             "shards": len(shards),
+            **(counters or {}),
         },
         versions=versions(),
         files=dict(sorted((beside or {}).items())),

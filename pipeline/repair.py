@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 
 from . import conversion, engine, files, output, verify
+from .duplicates import DUPLICATES
 from .errors import DatasetError, InputError
 from .manifest import MANIFEST, MANIFEST_COPY, Manifest, ShardEntry, metadata_files
 from .plan import Plan, Shard
@@ -83,6 +84,7 @@ def _rebuild(
             output.state_path(folder, "rebuilt"),
             beam_args=beam_args,
             with_statistics=STATS_JSON in manifest.files,
+            check_duplicates=DUPLICATES in manifest.files,
         ).folder
         digests |= {name: manifest.files[name] for name in beside}
     else:

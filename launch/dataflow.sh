@@ -1,0 +1,3 @@
+#!/bin/sh
+# Submit to Dataflow: launch/dataflow.sh --project P --region R --staging gs://… --input gs://… …
+exec recordmill convert --runner dataflow "$@"

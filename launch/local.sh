@@ -1,0 +1,3 @@
+#!/bin/sh
+# Convert on this machine (DirectRunner): launch/local.sh --input DIR --output DIR …
+exec recordmill convert --runner direct "$@"

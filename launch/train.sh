@@ -1,0 +1,3 @@
+#!/bin/sh
+# Convert, verify, then train: launch/train.sh --input DIR --output DIR --model_dir DIR …
+exec recordmill run "$@"

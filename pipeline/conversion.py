@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -111,6 +112,7 @@ class WriteShards(beam.PTransform):  # type: ignore[misc]  # Beam has no types
       scratch: A folder for inflated files.
       histogram_steps: See `EncodeExamples`.
       transform: The folder that holds `transform_fn/`; None is where the shards are written.
+      note: Called with each receipt as soon as its shard is complete, not when all are.
     """
 
     def __init__(
@@ -121,9 +123,11 @@ class WriteShards(beam.PTransform):  # type: ignore[misc]  # Beam has no types
         scratch: str,
         histogram_steps: Mapping[str, int] | None = None,
         transform: str | None = None,
+        note: Callable[[Receipt], Receipt] | None = None,
     ) -> None:
         """Takes a plan and its folders."""
         super().__init__()
+        self._note = note
         self._plan, self._folder, self._scratch = plan, folder, scratch
         self._transform = transform or folder
         self._steps = histogram_steps
@@ -153,6 +157,12 @@ class WriteShards(beam.PTransform):  # type: ignore[misc]  # Beam has no types
             )
             for name, part in zip(names, encoded, strict=True)
         ]
+        if self._note is not None:
+            # Before the branches meet: a runner may finish all of them first.
+            written = [
+                part | f"Note-{name}" >> beam.Map(self._note)
+                for name, part in zip(names, written, strict=True)
+            ]
         return written | "Written" >> beam.Flatten()
 
 
@@ -194,10 +204,13 @@ class Convert(beam.PTransform):  # type: ignore[misc]  # Beam has no types
             )
         )
         written = shards.todo | "WriteShards" >> WriteShards(
-            plan, folder, scratch=output.state_path(folder, "inflated"), histogram_steps=steps
+            plan,
+            folder,
+            scratch=output.state_path(folder, "inflated"),
+            histogram_steps=steps,
+            note=functools.partial(output.save_receipt, folder),
         )  # Receipt
-        noted = written | "Note" >> beam.Map(lambda receipt: output.save_receipt(folder, receipt))
-        receipts = (shards.kept, noted) | "Receipts" >> beam.Flatten()
+        receipts = (shards.kept, written) | "Receipts" >> beam.Flatten()
         found: Any = None
         if self._with_statistics:
             found = beam.pvalue.AsSingleton(

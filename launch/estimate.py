@@ -60,7 +60,7 @@ def estimate(plan: Plan, beam_args: Sequence[str]) -> Estimate:
     cores = machine_cores(options["machine_type"])
     # The input is read twice: for the records, and for its own SHA-256.
     bytes_read = 2 * sum(part.size_bytes for part in plan.source_files())
-    bytes_written = plan.num_records * plan.stride
+    bytes_written = plan.num_bytes
     moved = (bytes_read + bytes_written) / NETWORK_BYTES_PER_SECOND
     core_seconds = moved + bytes_written / CONVERT_BYTES_PER_SECOND
     shards = sum(split.num_shards for split in plan.splits)

@@ -38,6 +38,11 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="default|article",
         help="article: image as bytes of float32 in [0, 1], label as bytes of a float64 one-hot",
     )
+    add(
+        "--record_type",
+        metavar="example|sequence_example",
+        help="how lists of varying length are written (default: sequence_example)",
+    )
     add("--shape_features", action="store_true", help="add height, width and depth")
     add("--index_feature", action="store_true", help="add the number of the source record")
     add(
@@ -64,7 +69,7 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         "--feature",
         action="append",
         default=[],
-        metavar="NAME=ENCODING[,dtype=…][,scale=…][,num_classes=…]",
+        metavar="NAME=ENCODING[,dtype=…][,scale=…][,num_classes=…][,kind=…]",
         help="bytes, int64_list, float_list or one_hot for a column; may be repeated",
     )
 
@@ -103,6 +108,7 @@ def plan_from_args(args: argparse.Namespace) -> Plan:
             max_records_per_split=args.max_records_per_split,
             compression=args.compression,
             example_format=args.example_format,
+            record_type=args.record_type,
             shape_features=args.shape_features,
             index_feature=args.index_feature,
             on_bad_record=args.on_bad_record,
@@ -118,8 +124,8 @@ def plan_from_args(args: argparse.Namespace) -> Plan:
 
 def summary(plan: Plan) -> dict[str, Any]:
     """What a person wants to know of a plan, as JSON values."""
-    slots = {slot.feature: slot for slot in plan.layout.slots}
-    raw_stride = layout_of(plan.preprocess.raw_features).stride if plan.preprocess else plan.stride
+    slots = {slot.feature: slot for slot in plan.layout.slots} if plan.fixed else {}
+    raw_stride = layout_of(plan.preprocess.raw_features).stride if plan.preprocess else None
     return {
         "name": plan.name,
         "version": plan.version,
@@ -128,20 +134,26 @@ def summary(plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "compression": plan.compression,
         "bytes_in": sum(part.size_bytes for part in plan.source_files()),
-        "bytes_out": plan.num_records * plan.stride,
+        "bytes_out": plan.num_bytes,
         "files_in": len(plan.source_files()),
         "splits": [
             {
                 "name": split.name,
                 "records": split.count,
                 "shards": split.num_shards,
-                "bytes_a_shard": -(-split.count // split.num_shards) * plan.stride,
+                "bytes_a_shard": max(split.shard_bytes)
+                if split.shard_bytes
+                else -(-split.count // split.num_shards) * plan.stride,
             }
             for split in plan.splits
         ],
         "record": {
-            "bytes": plan.stride,
-            "raw_bytes": raw_stride,
+            "type": plan.record_type,
+            "bytes": plan.stride if plan.fixed else None,
+            "raw_bytes": raw_stride or (plan.stride if plan.fixed else None),
+            "longest_bytes": plan.stride
+            if plan.fixed
+            else max(split.longest_bytes for split in plan.splits),
             "features": [
                 {
                     "name": feature.name,
@@ -149,8 +161,9 @@ def summary(plan: Plan) -> dict[str, Any]:
                     "dtype": feature.dtype,
                     "shape": list(feature.shape),
                     "num_classes": feature.num_classes,
-                    "offset": slots[feature.name].offset,
-                    "bytes": slots[feature.name].size_bytes,
+                    "sequence": bool(feature.sequence),
+                    "offset": slots[feature.name].offset if slots else None,
+                    "bytes": feature.value_bytes,
                 }
                 for feature in plan.features
             ],
@@ -188,13 +201,22 @@ def describe(plan: Plan) -> str:
                 f"for {raw} bytes a record, {format_size(plan.num_records * (plan.stride - raw))} "
                 "more in all"
             )
-    lines.append(f"  record   {plan.stride} bytes, every one of the same layout:")
+    if plan.fixed:
+        lines.append(f"  record   {plan.stride} bytes, every one of the same layout:")
+    else:
+        kind = {"example": "Example", "sequence_example": "SequenceExample"}[plan.record_type]
+        lines.append(
+            f"  record   {kind} of {plan.num_bytes / max(1, plan.num_records):,.0f} bytes on "
+            f"average, {told['record']['longest_bytes']:,} at most:"
+        )
     for feature in told["record"]["features"]:
         shape = "x".join(map(str, feature["shape"])) or "scalar"
         classes = f", {feature['num_classes']} classes" if feature["num_classes"] else ""
+        place = f" at {feature['offset']}" if plan.fixed else ""
+        place = " a step" if feature["sequence"] else place
         lines.append(
             f"    {feature['name']}: {feature['encoding']}, {feature['dtype']} {shape}{classes}, "
-            f"{feature['bytes']} bytes at {feature['offset']}"
+            f"{feature['bytes']} bytes{place}"
         )
     lines.append(f"  memory   about {format_size(told['estimated_peak_memory_bytes'])} a process")
     lines.append(f"  digest   {told['digest']}")

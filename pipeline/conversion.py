@@ -154,6 +154,7 @@ class WriteShards(beam.PTransform):  # type: ignore[misc]  # Beam has no types
             >> WriteToTFRecord(
                 files.join(self._folder, plan.prefix(name)),
                 compression_type=COMPRESSION[plan.compression],
+                index=not plan.fixed,
             )
             for name, part in zip(names, encoded, strict=True)
         ]
@@ -333,7 +334,7 @@ def run_plan(
     """Converts a plan; see `convert`, and `engine.run` for `wait`."""
     folder = files.join(output_folder, plan.folder)
     parallel = sum(split.num_shards for split in plan.splits)
-    options = engine.make_options(beam_args, plan.num_records * plan.stride, parallel)
+    options = engine.make_options(beam_args, plan.num_bytes, parallel)
     output.check_ours(folder)
     with output.locked(folder):
         finished = output.prepare(folder, plan, overwrite=overwrite)

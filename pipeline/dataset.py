@@ -4,48 +4,32 @@
     dataset["train"][0]["image"]            # uint8[28, 28]
     dataset["train[:80%]"][100:200]["label"]  # int64[100]
 
-Shards of fixed stride are arrays of rows: record i is found by a multiplication, and the system's
-page cache is shared by all processes that map the same shard.
+Shards of fixed stride are arrays of rows: record i is found by a multiplication. Where records
+differ in length, an index beside each shard tells where they stand.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import operator
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import IO, Any, Literal, SupportsIndex, overload
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 from crc32c import crc32c
 
-from . import files, manifest, tfrecord
-from .errors import DatasetError, UsageError
+from . import files, manifest
+from .errors import DatasetError
 from .example import Layout, decode_examples
 from .features import Feature
 from .manifest import MANIFEST, Manifest, ShardEntry
+from .records import Arrays, Check, Records, Segment, VaryingRecords, check_rows
+from .sequence import decode_records
 from .splits import Part, parse_split
+from .varying import check_records, load_offsets, read_blocks
 
 CHECK_BYTES = 8 << 20
-Check = Literal["record", "shard", "none"]
-Arrays = dict[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Consecutive records of one shard: rows `[start, stop)` of the file at `path`."""
-
-    path: str
-    start: int
-    stop: int
-
-    @property
-    def count(self) -> int:
-        """Number of records."""
-        return self.stop - self.start
 
 
 def find_dataset(path: str) -> str:
@@ -103,14 +87,34 @@ class Dataset:
         """Where the features stand in each row.
 
         Raises:
-          DatasetError: The shards are compressed, so a row has no place of its own.
+          DatasetError: The shards are compressed, or their records differ in length, so a row has
+            no place of its own.
+        """
+        self.require_random_access()
+        if not self.manifest.plan.fixed:
+            raise DatasetError(f"{self.path}: its records differ in length; they have no layout")
+        return self.manifest.plan.layout
+
+    def require_random_access(self) -> None:
+        """Checks that records can be read by number.
+
+        Raises:
+          DatasetError: The shards are compressed.
         """
         if not self.random_access:
             raise DatasetError(
                 f"{self.path}: its shards are {self.manifest.plan.compression}, which cannot be "
                 "read by record number; convert with --compression none, or use train.load"
             )
-        return self.manifest.plan.layout
+
+    def offsets(self, path: str) -> npt.NDArray[np.int64]:
+        """Where the records of a shard stand, int64[records + 1], where they differ in length.
+
+        Raises:
+          DatasetError: The index beside the shard is missing or tells of another.
+        """
+        entry = self.entry(path)
+        return load_offsets(path, entry.records, entry.num_bytes if self.random_access else None)
 
     def label_names(self, feature: str = "label") -> tuple[str, ...]:
         """Names of a feature's classes; () where none are known."""
@@ -175,7 +179,8 @@ class Dataset:
 
     def records(self, split: str, *, check: Check) -> Records:
         """As `dataset[split]`, compared in another way."""
-        return Records(self, self.segments(split), check=check)
+        kind = Records if self.manifest.plan.fixed else VaryingRecords
+        return kind(self, self.segments(split), check=check)
 
     def blocks(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Arrays]:
         """Records `[start, stop)` of a split expression in order, some at a time.
@@ -191,6 +196,9 @@ class Dataset:
 
     def _segment_blocks(self, segment: Segment, *, check: bool) -> Iterator[Arrays]:
         plan, number = self.manifest.plan, segment.start
+        if not plan.fixed:
+            yield from self._varying_blocks(segment, check=check)
+            return
         layout, step = plan.layout, plan.block_records
         with open_shard(segment.path, plan.compression) as stream:
             stream.seek(number * layout.stride)
@@ -207,6 +215,16 @@ class Dataset:
                     check_rows(rows, segment.path, range(number, number + wanted))
                 yield decode_examples(self.features, layout, rows)
                 number += wanted
+
+    def _varying_blocks(self, segment: Segment, *, check: bool) -> Iterator[Arrays]:
+        plan, offsets = self.manifest.plan, self.offsets(segment.path)
+        start, stop, step = segment.start, segment.stop, plan.block_records
+        with open_shard(segment.path, plan.compression) as stream:
+            for first, framed in read_blocks(stream, segment.path, offsets, start, stop, step):
+                if check:
+                    numbers = range(first, first + len(framed))
+                    check_records(framed, segment.path, offsets, numbers)
+                yield decode_records(self.features, framed)
 
 
 @contextlib.contextmanager
@@ -241,141 +259,3 @@ def open_dataset(path: str, *, check: Check = "record") -> Dataset:
     contents = manifest.load_manifest(folder)
     manifest.check_shards(folder, contents)
     return Dataset(folder, contents, check=check)
-
-
-class Records:
-    """Records by number, decoded from memory-mapped shards.
-
-    Sequences of this kind can be shared by processes that fork or pickle them: only file names
-    travel.
-    """
-
-    def __init__(self, dataset: Dataset, segments: list[Segment], *, check: Check) -> None:
-        """Use `Dataset[split]`."""
-        self._dataset, self._segments, self._check = dataset, segments, check
-        self._features, self._layout = dataset.features, dataset.layout
-        self._compared: set[str] = set()
-        self._starts = np.cumsum([0] + [s.count for s in segments], dtype=np.int64)
-
-    def __len__(self) -> int:
-        """Number of records."""
-        return int(self._starts[-1])
-
-    @overload
-    def __getitem__(self, key: SupportsIndex) -> Arrays: ...
-    @overload
-    def __getitem__(self, key: slice | npt.NDArray[Any] | list[int]) -> Arrays: ...
-
-    def __getitem__(self, key: Any) -> Arrays:
-        """Decodes records.
-
-        Args:
-          key: A number; a slice of step 1; or numbers, int[n], in any order and repeated.
-
-        Returns:
-          By feature: `[*shape]` for a number, else `[n, *shape]`.
-
-        Raises:
-          IndexError: A number out of range.
-          DatasetError: A record is damaged; names shard and record.
-        """
-        if isinstance(key, slice):
-            start, stop, step = key.indices(len(self))
-            if step != 1:
-                return self._decode(self._gather(np.arange(start, stop, step)))
-            return self._decode(self._range(start, max(start, stop)))
-        if isinstance(key, (np.ndarray, list)):
-            return self._decode(self._gather(np.asarray(key, np.int64)))
-        index = operator.index(key)
-        row = index + len(self) if index < 0 else index
-        if not 0 <= row < len(self):
-            raise IndexError(f"record {index} of {len(self)}")
-        return {name: values[0] for name, values in self._decode(self._range(row, row + 1)).items()}
-
-    def __getitems__(self, numbers: list[int]) -> list[Arrays]:
-        """A batch of records as PyTorch's DataLoader asks for it."""
-        batch = self[numbers]
-        return [{name: values[i] for name, values in batch.items()} for i in range(len(numbers))]
-
-    def _decode(self, rows: npt.NDArray[np.uint8]) -> Arrays:
-        return decode_examples(self._features, self._layout, rows)
-
-    def _range(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
-        parts = []
-        owner = int(np.searchsorted(self._starts, start, side="right")) - 1
-        while start < stop:
-            segment, first = self._segments[owner], int(self._starts[owner])
-            end = min(stop, first + segment.count)
-            rows = np.arange(start - first, end - first) + segment.start
-            parts.append(self._rows(segment, slice(int(rows[0]), int(rows[-1]) + 1), rows))
-            start, owner = end, owner + 1
-        if not parts:
-            return np.empty((0, self._layout.stride), np.uint8)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _gather(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        numbers = np.where(numbers < 0, numbers + len(self), numbers)
-        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(self):
-            raise IndexError(f"record numbers {numbers.min()}..{numbers.max()} of {len(self)}")
-        owners = np.searchsorted(self._starts, numbers, side="right") - 1
-        rows = np.empty((len(numbers), self._layout.stride), np.uint8)
-        for owner in np.unique(owners):
-            mine = np.flatnonzero(owners == owner)
-            segment = self._segments[owner]
-            inside = numbers[mine] - self._starts[owner] + segment.start
-            rows[mine] = self._rows(segment, inside, inside)
-        return rows
-
-    def _rows(
-        self,
-        segment: Segment,
-        key: slice | npt.NDArray[np.int64],
-        numbers: npt.NDArray[np.int64],
-    ) -> npt.NDArray[np.uint8]:
-        rows = _map(segment.path, self._layout.stride)[key]
-        if self._check == "shard" and segment.path not in self._compared:
-            self._dataset.check_shard(segment.path)
-            self._compared.add(segment.path)
-        if self._check == "record":
-            # Gathered first, so that what is checked is what is decoded.
-            rows = np.ascontiguousarray(rows)
-            check_rows(rows, segment.path, numbers)
-        return rows
-
-
-def check_rows(
-    rows: npt.NDArray[np.uint8], path: str, numbers: npt.NDArray[np.int64] | range
-) -> None:
-    """Compares the checksums of rows.
-
-    Args:
-      rows: uint8[n, stride].
-      path: The shard, for the error.
-      numbers: Of the n rows in the shard.
-
-    Raises:
-      DatasetError: A row is damaged; names shard and record.
-    """
-    damaged = tfrecord.damaged_rows(rows)
-    if len(damaged):
-        number = int(numbers[int(damaged[0])])
-        raise DatasetError(
-            f"{path}: record {number} at byte {number * rows.shape[1]}: its checksum does not fit; "
-            "the shard is damaged: rebuild it with recordmill repair"
-        )
-
-
-def _map(path: str, stride: int) -> npt.NDArray[np.uint8]:
-    if not files.is_local(path):
-        raise UsageError(
-            f"{path}: only local files can be mapped; copy the dataset to a local disk first"
-        )
-    return _mapped(path, stride, files.version(path))
-
-
-# As many mapped shards as a process can keep; the version lets go of one that was replaced.
-@functools.lru_cache(maxsize=4096)
-def _mapped(path: str, stride: int, _version: str) -> npt.NDArray[np.uint8]:
-    if os.path.getsize(path) % stride:
-        raise DatasetError(f"{path}: is cut off; rebuild it with recordmill repair")
-    return np.memmap(path, np.uint8, mode="r").reshape(-1, stride)

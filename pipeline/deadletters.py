@@ -14,7 +14,9 @@ import apache_beam as beam
 
 from . import files, protos
 from .plan import Plan
-from .read import inflate_file, place_of, split_reader
+from .ragged import Ragged
+from .read import inflate_file, split_reader
+from .source import place_of
 from .write import Receipt
 
 FOLDER = "dead_letters"
@@ -26,6 +28,7 @@ def dead_letters(_: Any, plan: Plan, scratch: str, receipts: list[Receipt]) -> I
 
     Each holds `split`, `number` (in the source split), `reason`, and for each column `file` (by
     its name in the input), `record` (in that file) and `bytes` (big-endian, as they stand there).
+    Of a list, file and record are those of its length.
     """
     by_split: dict[str, list[tuple[int, str]]] = {}
     for receipt in receipts:
@@ -45,11 +48,13 @@ def dead_letters(_: Any, plan: Plan, scratch: str, receipts: list[Receipt]) -> I
             feature["split"].bytes_list.value.append(split.name.encode())
             feature["number"].int64_list.value.append(number)
             feature["reason"].bytes_list.value.append(reason.encode())
-            for column, of_column in source.items():
+            for column, of_column in reader.files.items():
                 part, record = place_of(of_column, number)
                 feature[f"{column}/file"].bytes_list.value.append(part.name.encode())
                 feature[f"{column}/record"].int64_list.value.append(record)
-                feature[f"{column}/bytes"].bytes_list.value.append(row.columns[column].tobytes())
+                values = row.columns[column]
+                data = (values.values if isinstance(values, Ragged) else values).tobytes()
+                feature[f"{column}/bytes"].bytes_list.value.append(data)
             yield message.SerializeToString(deterministic=True)
 
 

@@ -17,6 +17,7 @@ from .features import Feature
 from .plan import Plan, Preprocess, Shard
 from .read import Block, Blocks
 from .rules import Rules
+from .sequence import encode_records, is_fixed
 from .statistics import observe_block
 from .tfrecord import Framed
 
@@ -84,7 +85,7 @@ def encode_block(
     histogram_step: int | None = None,
     transform: Transform | None = None,
 ) -> Framed:
-    """Encodes a block as framed Examples.
+    """Encodes a block as framed Examples or SequenceExamples.
 
     Args:
       features: What each record holds.
@@ -101,7 +102,11 @@ def encode_block(
     block, bad = set_aside(raw, rules, block)
     if transform is not None:
         block = transform(block)
-    framed = Framed.of_rows(encode_examples(features, block.columns, block.numbers))
+    if is_fixed(features):
+        rows = encode_examples(features, block.columns, block.numbers)
+        framed = Framed.of_rows(rows)
+    else:
+        framed = encode_records(features, block.columns, block.numbers)
     found = {}
     if histogram_step is not None:
         found = observe_block(features, block.columns, block.numbers, histogram_step)

@@ -28,7 +28,8 @@ from . import tfrecord
 from .features import Feature
 
 LISTS = {"bytes": 1, "float_list": 2, "int64_list": 3}
-Columns = Mapping[str, npt.NDArray[Any]]
+# By column: an array, or, where records differ in length, a `ragged.Ragged`.
+Columns = Mapping[str, Any]
 Rows = npt.NDArray[np.uint8]
 
 
@@ -46,7 +47,7 @@ def encode_varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _message(number: int, content: bytes) -> bytes:
+def message(number: int, content: bytes) -> bytes:
     """A length-delimited field."""
     return encode_varint(number << 3 | 2) + encode_varint(len(content)) + content
 
@@ -73,22 +74,30 @@ class Layout:
     slots: tuple[Slot, ...]
 
 
+def feature_message(feature: Feature) -> bytes:
+    """The Feature message of a fixed feature or of a step; its last bytes are the values', zero."""
+    return message(LISTS[feature.encoding], message(1, bytes(feature.value_bytes)))
+
+
+def map_entries(features: Iterable[Feature]) -> tuple[bytes, tuple[Slot, ...]]:
+    """The map entries of fixed features, and where in them their values stand."""
+    entries, slots = b"", []
+    for feature in features:
+        key = message(1, feature.name.encode())
+        entries += message(1, key + message(2, feature_message(feature)))
+        size = feature.value_bytes
+        slots.append(Slot(feature.name, len(entries) - size, size))
+    return entries, tuple(slots)
+
+
 @functools.lru_cache(maxsize=32)
 def _template(features: tuple[Feature, ...]) -> tuple[Layout, Rows]:
-    entries, sizes = [], []
-    for feature in features:
-        values = bytes(feature.value_bytes)
-        message = _message(LISTS[feature.encoding], _message(1, values))
-        entries.append(_message(1, _message(1, feature.name.encode()) + _message(2, message)))
-        sizes.append(len(values))
-    data = _message(1, b"".join(entries))
+    entries, slots = map_entries(features)
+    data = message(1, entries)
     row = np.frombuffer(tfrecord.frame_header(len(data)) + data + bytes(4), np.uint8)
-    slots, end = [], tfrecord.HEADER_BYTES + len(data) - sum(map(len, entries))
-    for feature, entry, size in zip(features, entries, sizes, strict=True):
-        # The values are the last bytes of their entry.
-        end += len(entry)
-        slots.append(Slot(feature.name, end - size, size))
-    return Layout(len(row), tuple(slots)), row
+    first = tfrecord.HEADER_BYTES + len(data) - len(entries)
+    moved = [Slot(slot.feature, first + slot.offset, slot.size_bytes) for slot in slots]
+    return Layout(len(row), tuple(moved)), row
 
 
 def layout_of(features: tuple[Feature, ...]) -> Layout:
@@ -116,7 +125,7 @@ def _encode_varints(values: npt.NDArray[Any], width: int) -> Rows:
         out[..., place] = rest & np.uint64(0x7F)
         rest = rest >> np.uint64(7)
     out[..., :-1] |= 0x80
-    return out.reshape(len(values), -1)
+    return out.reshape(len(values), values.shape[1] * width)
 
 
 def _decode_varints(data: Rows, size: int, width: int) -> npt.NDArray[np.int64]:
@@ -126,6 +135,44 @@ def _decode_varints(data: Rows, size: int, width: int) -> npt.NDArray[np.int64]:
     for place in range(width):
         result |= (places[..., place] & np.uint8(0x7F)).astype(np.uint64) << np.uint64(7 * place)
     return result.view(np.int64)
+
+
+def encode_values(feature: Feature, values: npt.NDArray[Any]) -> Rows:
+    """The bytes of a feature's values, uint8[n, value_bytes], from `[n, *column_shape]`."""
+    if feature.encoding == "int64_list":
+        return _encode_varints(values.reshape(len(values), feature.size), feature.varint_bytes)
+    stored = np.ascontiguousarray(feature.convert(values))
+    return stored.reshape(len(values), feature.size).view(np.uint8)
+
+
+def decode_values(feature: Feature, data: Rows) -> npt.NDArray[Any]:
+    """The reverse: `[n, *shape]` from uint8[n, value_bytes]."""
+    data = np.ascontiguousarray(data)
+    if feature.encoding == "int64_list":
+        values: npt.NDArray[Any] = _decode_varints(data, feature.size, feature.varint_bytes)
+    else:
+        values = data.view(np.dtype(feature.dtype).newbyteorder("<"))
+    return values.reshape(len(data), *feature.shape)
+
+
+def fill_slots(
+    rows: Rows,
+    features: tuple[Feature, ...],
+    slots: tuple[Slot, ...],
+    columns: Columns,
+    numbers: npt.NDArray[np.int64],
+) -> None:
+    """Writes the values of fixed features into their slots of a template's copies."""
+    for feature, slot in zip(features, slots, strict=True):
+        place = rows[:, slot.offset : slot.offset + slot.size_bytes]
+        if feature.constant is not None:
+            place[:] = _encode_varints(np.array([[feature.constant]]), feature.varint_bytes)
+            continue
+        if feature.length_of is not None:
+            values = columns[feature.length_of].lengths
+        else:
+            values = numbers if feature.column is None else columns[feature.column]
+        place[:] = encode_values(feature, values)
 
 
 def encode_examples(
@@ -144,18 +191,7 @@ def encode_examples(
     layout, template = _template(features)
     rows = np.empty((len(numbers), layout.stride), np.uint8)
     rows[:] = template
-    for feature, slot in zip(features, layout.slots, strict=True):
-        place = rows[:, slot.offset : slot.offset + slot.size_bytes]
-        if feature.constant is not None:
-            place[:] = _encode_varints(np.array([[feature.constant]]), feature.varint_bytes)
-            continue
-        values = numbers if feature.column is None else columns[feature.column]
-        if feature.encoding == "int64_list":
-            flat = values.reshape(len(values), feature.size)
-            place[:] = _encode_varints(flat, feature.varint_bytes)
-        else:
-            stored = np.ascontiguousarray(feature.convert(values))
-            place[:] = stored.reshape(len(values), feature.size).view(np.uint8)
+    fill_slots(rows, features, layout.slots, columns, numbers)
     rows[:, -tfrecord.FOOTER_BYTES :] = (
         tfrecord.masked_crcs(rows).astype("<u4").view(np.uint8).reshape(-1, 4)
     )
@@ -179,10 +215,6 @@ def decode_examples(
     result: dict[str, npt.NDArray[Any]] = {}
     for feature in features:
         slot = slots[feature.name]
-        data = np.ascontiguousarray(rows[:, slot.offset : slot.offset + slot.size_bytes])
-        if feature.encoding == "int64_list":
-            values: npt.NDArray[Any] = _decode_varints(data, feature.size, feature.varint_bytes)
-        else:
-            values = data.view(np.dtype(feature.dtype).newbyteorder("<"))
-        result[feature.name] = values.reshape(len(rows), *feature.shape)
+        data = rows[:, slot.offset : slot.offset + slot.size_bytes]
+        result[feature.name] = decode_values(feature, data)
     return result

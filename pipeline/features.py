@@ -6,6 +6,7 @@ bytes of a record, the parsing spec, the schema and `features.json`.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from .errors import UsageError
 
 Encoding = Literal["bytes", "int64_list", "float_list"]
 ExampleFormat = Literal["default", "article"]
+RecordType = Literal["example", "sequence_example"]
+# How a feature of varying length stands in a record: one list of all steps, or, in a
+# SequenceExample, a list of one Feature a step.
+Sequence = Literal["", "list", "feature_list"]
 CASTS = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 # A varint of a negative int64 takes all ten bytes, whatever its value.
 LONGEST_VARINT_BYTES = 10
@@ -34,10 +39,18 @@ def varint_bytes(value: int) -> int:
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """What the headers say of a column: the dtype and shape of one record."""
+    """What is known of a column: the dtype and shape of one record.
+
+    Attributes:
+      shape: Of a record; of a step where the records are lists of steps.
+      ragged: Whether each record is a list of its own length.
+      longest: Most steps of a record, where each is a list.
+    """
 
     dtype: str
     shape: tuple[int, ...]
+    ragged: bool = False
+    longest: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +65,8 @@ class FeatureOptions:
       scale: What the values are multiplied by.
       names: Names of the classes 0, 1, ...
       num_classes: How many classes there are; follows from `names` where they are given.
+      kind: "sequence" takes a column's first axis as time; "context" is what a column is as a
+        rule.
     """
 
     encoding: str | None = None
@@ -59,9 +74,12 @@ class FeatureOptions:
     scale: float = 1.0
     names: tuple[str, ...] = ()
     num_classes: int | None = None
+    kind: str | None = None
 
     def __post_init__(self) -> None:
         """Checks each field by itself."""
+        if self.kind not in (None, "context", "sequence"):
+            raise UsageError(f"kind {self.kind!r} is unknown; there is context, sequence")
         known = (*get_args(Encoding), "one_hot")
         if self.encoding is not None and self.encoding not in known:
             raise UsageError(f"encoding {self.encoding!r} is unknown; there is {', '.join(known)}")
@@ -95,10 +113,10 @@ def parse_feature_option(text: str) -> tuple[str, FeatureOptions]:
         key, _, value = part.partition("=")
         if not value:
             key, value = "encoding", key
-        if key not in ("encoding", "dtype", "scale", "num_classes") or key in fields:
+        if key not in ("encoding", "dtype", "scale", "num_classes", "kind") or key in fields:
             raise UsageError(
                 f"--feature {text!r}: {part!r} is not understood; wanted NAME=ENCODING with any of "
-                "dtype=, scale=, num_classes= behind it, such as image=bytes,dtype=float32"
+                "dtype=, scale=, num_classes=, kind= behind it, such as image=bytes,dtype=float32"
             )
         fields[key] = value
     if not column or not fields:
@@ -116,20 +134,22 @@ def parse_feature_option(text: str) -> tuple[str, FeatureOptions]:
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """One feature of every Example of a dataset, of fixed dtype and shape.
+    """One feature of every record of a dataset, of fixed dtype.
 
     Attributes:
       name: The feature's key in the Example.
       column: The source column that it is made from; None for a constant and for the index.
       encoding: Which list of the Feature message holds it.
       dtype: numpy's name of the decoded values' dtype.
-      shape: Shape of the decoded values; () is a scalar.
+      shape: Shape of the decoded values; () is a scalar. Of one step, where it is a sequence.
       scale: What the column's values are multiplied by.
       one_hot: Whether the column's values are classes, written as unit vectors.
       varint_bytes: Width of each integer of an int64_list, the same for all records.
       num_classes: Values are in `[0, num_classes)`; None where any value is welcome.
       names: Names of the classes, or ().
       constant: The value of a constant feature.
+      sequence: How it stands in the record where it has a length of its own in each; else "".
+      length_of: The column whose lengths it holds; None for all but these features.
     """
 
     name: str
@@ -143,15 +163,17 @@ class Feature:
     num_classes: int | None = None
     names: tuple[str, ...] = ()
     constant: int | None = None
+    sequence: Sequence = ""
+    length_of: str | None = None
 
     @property
     def size(self) -> int:
-        """Number of values in a record."""
+        """Number of values in a record, or in a step of a sequence."""
         return math.prod(self.shape)
 
     @property
     def value_bytes(self) -> int:
-        """Bytes that the values take in a record, without any protobuf tag."""
+        """Bytes that the values take in a record or step, without any protobuf tag."""
         if self.encoding == "int64_list":
             return self.size * self.varint_bytes
         return self.size * np.dtype(self.dtype).itemsize
@@ -271,8 +293,37 @@ def _constant(name: str, value: int) -> Feature:
     )
 
 
+def _step_of(name: str, spec: ColumnSpec, options: FeatureOptions) -> ColumnSpec | None:
+    """The dtype and shape of a step, for a column that is a sequence."""
+    if spec.ragged:
+        if options.kind == "context":
+            raise UsageError(
+                f"feature {name!r}: its records differ in length, so it cannot be kind context"
+            )
+        return spec
+    if options.kind != "sequence":
+        return None
+    if not spec.shape:
+        raise UsageError(
+            f"feature {name!r}: kind sequence needs an axis of time, but its records are single "
+            "values; give { values = …, lengths = … } in dataset.toml"
+        )
+    return ColumnSpec(spec.dtype, spec.shape[1:], longest=spec.shape[0])
+
+
+def _length(name: str, column: str, step: ColumnSpec) -> Feature:
+    return Feature(
+        name=name,
+        column=None,
+        encoding="int64_list",
+        dtype="int64",
+        varint_bytes=varint_bytes(step.longest),
+        length_of=column,
+    )
+
+
 def _shape_features(columns: Mapping[str, ColumnSpec]) -> list[Feature]:
-    images = [name for name, spec in columns.items() if len(spec.shape) in (2, 3)]
+    images = [n for n, spec in columns.items() if len(spec.shape) in (2, 3) and not spec.ragged]
     if len(images) != 1:
         raise UsageError(
             f"--shape_features: found {len(images)} columns of rank 2 or 3 ({images}), wanted one "
@@ -288,6 +339,8 @@ def make_features(
     options: Mapping[str, FeatureOptions],
     *,
     example_format: ExampleFormat = "default",
+    record_type: RecordType | None = None,
+    one_length: bool = True,
     shape_features: bool = False,
     index_count: int | None = None,
 ) -> tuple[Feature, ...]:
@@ -297,6 +350,9 @@ def make_features(
       columns: The source's columns.
       options: Wishes by column.
       example_format: "article" writes the article's record in place of the default.
+      record_type: None takes SequenceExample where there is a sequence.
+      one_length: Whether all sequences are of one length in each record: it then stands once, as
+        `length`, else as `<name>_length` for each.
       shape_features: Adds height, width and depth of the image column as int64.
       index_count: Adds `index`, the number of the source record, below this count.
 
@@ -307,11 +363,29 @@ def make_features(
         if name not in columns:
             raise UsageError(f"feature {name!r} is no column; there is {', '.join(columns)}")
     features: list[Feature] = []
+    steps = {
+        name: step
+        for name, spec in columns.items()
+        if (step := _step_of(name, spec, options.get(name, FeatureOptions())))
+    }
+    if record_type == "sequence_example" and not steps:
+        raise UsageError(
+            "record_type sequence_example: no column is a sequence; give one as "
+            '{ values = "…", lengths = "…" } in dataset.toml, or kind="sequence"'
+        )
     for name, spec in columns.items():
         wish = options.get(name, FeatureOptions())
+        if name in steps:
+            feature = make_feature(name, steps[name], wish)
+            form: Sequence = "list" if record_type == "example" else "feature_list"
+            features.append(dataclasses.replace(feature, sequence=form))
+            continue
         if example_format == "article":
             wish = _article_options(spec, wish)
         features.append(make_feature(name, spec, wish))
+    for name, step in list(steps.items())[: 1 if one_length else None]:
+        key = "length" if one_length else f"{name}_length"
+        features.append(_length(key, name, step) if step.ragged else _constant(key, step.longest))
     if shape_features:
         features += _shape_features(columns)
     if index_count is not None:

@@ -311,6 +311,37 @@ class Column:
     def _starts(self) -> npt.NDArray[np.int64]:
         return np.cumsum([0] + [part.header.count for part in self.parts], dtype=np.int64)
 
+    @property
+    def count(self) -> int:
+        """Number of records."""
+        return int(self._starts[-1])
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a record."""
+        return self.parts[0].header.record_bytes
+
+    @property
+    def local(self) -> bool:
+        """Whether all files are on this machine."""
+        return all(files.is_local(part.path) for part in self.parts)
+
+    @property
+    def resident(self) -> bool:
+        """Whether all of it may be kept in memory, where `gather` then finds it."""
+        return self.count * self.row_bytes <= RESIDENT_BYTES
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Records `[start, stop)`, big-endian, `[stop - start, *record_shape]`."""
+        read = []
+        for part, first in zip(self.parts, self._starts.tolist(), strict=False):
+            begin, end = max(start - first, 0), min(stop - first, part.header.count)
+            if begin < end:
+                read.append(part.read(begin, end))
+        if not read:
+            return self.parts[0].read(0, 0)
+        return read[0] if len(read) == 1 else np.concatenate(read)
+
     def gather(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Records by number, `[len(numbers), *record_shape]`, big-endian, in the order asked."""
         if len(self.parts) == 1:

@@ -19,6 +19,7 @@ from .content import content_digest
 from .errors import DatasetError, OutputError, UsageError
 from .plan import Plan
 from .source import check_name, check_version
+from .tfrecord import index_path
 
 MANIFEST = "manifest.json"
 # The same bytes once more: should one of the two be damaged, the other says what was.
@@ -105,7 +106,7 @@ class Manifest:
                 }
                 for split, shards in self.splits.items()
             },
-            "layout": asdict(plan.layout),
+            "layout": asdict(plan.layout) if plan.fixed else None,
             "counters": self.counters,
             "sources": list(self.sources),
             "versions": self.versions,
@@ -283,6 +284,11 @@ def make_manifest(
             )
         splits[split.name] = tuple(entries)
     shards = [shard for entries in splits.values() for shard in entries]
+    indexes = {
+        index_path(receipt.path).rpartition("/")[2]: receipt.index_sha256
+        for receipt in by_shard.values()
+        if receipt.index_sha256
+    }
     return Manifest(
         plan=plan,
         sources=tuple(
@@ -298,7 +304,7 @@ def make_manifest(
             **(counters or {}),
         },
         versions=versions(),
-        files=dict(sorted((beside or {}).items())),
+        files=dict(sorted({**(beside or {}), **indexes}.items())),
     )
 
 

@@ -47,7 +47,7 @@ class Permutation:
       stream: Separates the orders of, say, two splits under one seed.
 
     >>> Permutation(5, seed=1, stream="train")(np.arange(5)).tolist()
-    [3, 1, 0, 4, 2]
+    [3, 2, 4, 0, 1]
     """
 
     count: int

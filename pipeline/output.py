@@ -24,6 +24,7 @@ from .accumulate import ColumnStatistics
 from .errors import OutputError
 from .manifest import MANIFEST, Manifest, load_manifest, write_json
 from .plan import Plan, Shard
+from .tfrecord import index_path
 from .write import TEMPORARY, Receipt, digest_file, without_statistics
 
 STATE = ".recordmill"
@@ -74,9 +75,18 @@ def kept_receipt(
         receipt = Receipt(**value, statistics=statistics, bad=bad)
         if with_statistics and not statistics:
             return None
-        if digest_file(shard_path) == (receipt.num_bytes, receipt.sha256, receipt.crc32c):
+        if digest_file(shard_path) != (receipt.num_bytes, receipt.sha256, receipt.crc32c):
+            return None
+        if _index_fits(shard_path, receipt):
             return receipt
     return None
+
+
+def _index_fits(shard_path: str, receipt: Receipt) -> bool:
+    path = index_path(shard_path)
+    return not receipt.index_sha256 or (
+        files.exists(path) and digest_file(path)[1] == receipt.index_sha256
+    )
 
 
 def differences(old: Any, new: Any, where: str = "") -> list[str]:

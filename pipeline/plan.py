@@ -1,8 +1,9 @@
 """Options and headers become a Plan: every shard's records, bytes and name, before data moves.
 
-The bytes of a shard are a function of the plan and the shard's number. Nothing else may enter:
-not the runner, not the number of workers, not the time, not the folder in which the input lies.
-The digest covers just what decides the bytes.
+Of lists of varying length, the lengths are read as well. The bytes of a shard are a function of
+the plan and the shard's number. Nothing else may enter: not the runner, not the number of
+workers, not the time, not the folder in which the input lies. The digest covers just what decides
+the bytes.
 """
 
 from __future__ import annotations
@@ -10,28 +11,33 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from . import example, idx
+from . import example, idx, sequence
 from .errors import UsageError
 from .features import (
     ExampleFormat,
     Feature,
     FeatureOptions,
+    RecordType,
     make_features,
 )
 from .idx import IdxHeader
 from .order import Order, Permutation, SourceOrder, even_ranges
 from .rules import Rules, load_rule
+from .sizing import agree_in_length, cut_split, longest_lists, open_lengths
 from .source import Source, SourceFile, check_name, check_version, find_source
 
 DEFAULT_NUM_SHARDS = 8
 MAX_NUM_SHARDS = 100_000  # five digits stand in each shard's name
 PLAN_FORMAT = 1
 BLOCK_BYTES = 2 << 20
+# Where records differ in length, the largest block may be this many times the usual one.
+LONGEST_BLOCKS = 16
 Shuffle = Literal["record", "none"]
 Compression = Literal["none", "gzip"]
 OnBadRecord = Literal["fail", "skip"]
@@ -55,6 +61,7 @@ class PlanOptions:
       max_records_per_split: Converts only the first of each split, in the planned order.
       compression: "gzip" gives up fixed stride and random access.
       example_format: "article" writes the article's record.
+      record_type: How sequences are written; None takes the source's, or SequenceExample.
       shape_features: Adds height, width and depth.
       index_feature: Adds the number of the source record.
       features: Wishes by column, over those of `dataset.toml`.
@@ -77,6 +84,7 @@ class PlanOptions:
     max_records_per_split: int | None = None
     compression: Compression = "none"
     example_format: ExampleFormat = "default"
+    record_type: RecordType | None = None
     shape_features: bool = False
     index_feature: bool = False
     features: Mapping[str, FeatureOptions] = field(default_factory=dict)
@@ -89,6 +97,7 @@ class PlanOptions:
 
     def __post_init__(self) -> None:
         """Checks each field by itself."""
+        check_record_type(self.record_type or "")
         if self.name is not None:
             check_name("name", self.name)
         if self.version is not None:
@@ -151,13 +160,22 @@ class Shard:
 
 @dataclass(frozen=True)
 class Split:
-    """A split of the output: a range of positions of a source split, cut into shards."""
+    """A split of the output: a range of positions of a source split, cut into shards.
+
+    Attributes:
+      cuts: Where shards that are cut by bytes meet; () where all records are of one length.
+      shard_bytes: Bytes of each shard, before compression; () where a stride tells them.
+      longest_bytes: Of the longest record; 0 where a stride tells it.
+    """
 
     name: str
     source: str
     start: int
     stop: int
     num_shards: int
+    cuts: tuple[int, ...] = ()
+    shard_bytes: tuple[int, ...] = ()
+    longest_bytes: int = 0
 
     @property
     def count(self) -> int:
@@ -165,8 +183,11 @@ class Split:
         return self.stop - self.start
 
     def shards(self) -> list[Shard]:
-        """The shards in order; their lengths differ by one record at most."""
-        ranges = even_ranges(self.start, self.stop, self.num_shards)
+        """The shards in order; not cut by bytes, their lengths differ by one record at most."""
+        bounds = (self.start, *self.cuts, self.stop)
+        ranges = list(itertools.pairwise(bounds))
+        if not self.cuts:
+            ranges = even_ranges(self.start, self.stop, self.num_shards)
         return [
             Shard(self.name, index, self.num_shards, start, stop)
             for index, (start, stop) in enumerate(ranges)
@@ -262,6 +283,17 @@ class Plan:
     preprocess: Preprocess | None = None
 
     @property
+    def fixed(self) -> bool:
+        """Whether all records are of one length; only then is there a layout and a stride."""
+        return sequence.is_fixed(self.features)
+
+    @property
+    def record_type(self) -> RecordType:
+        """Which message a record is."""
+        lists = any(feature.sequence == "feature_list" for feature in self.features)
+        return "sequence_example" if lists else "example"
+
+    @property
     def layout(self) -> example.Layout:
         """Where the features stand in each framed record."""
         return example.layout_of(self.features)
@@ -274,7 +306,18 @@ class Plan:
     @property
     def block_records(self) -> int:
         """Records that are read, encoded and written at a time."""
-        return max(1, BLOCK_BYTES // self.stride)
+        if self.fixed:
+            return max(1, BLOCK_BYTES // self.stride)
+        longest = max(split.longest_bytes for split in self.splits)
+        mean = self.num_bytes // max(1, self.num_records)
+        return max(1, BLOCK_BYTES // max(1, mean, longest // LONGEST_BLOCKS))
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all shards, before compression."""
+        if self.fixed:
+            return self.num_records * self.stride
+        return sum(sum(split.shard_bytes) for split in self.splits)
 
     @property
     def num_records(self) -> int:
@@ -291,9 +334,7 @@ class Plan:
 
     def order(self, source: str) -> Order:
         """Which record of a source split stands at which position."""
-        if self.shuffle == "none":
-            return SourceOrder(self.source_count(source))
-        return Permutation(self.source_count(source), self.seed, source)
+        return _order(self.shuffle, self.seed, source, self.source_count(source))
 
     def source_files(self) -> list[SourceFile]:
         """Every file of the input, each once."""
@@ -379,7 +420,16 @@ class Plan:
                 }
                 for split, columns in value["sources"].items()
             },
-            splits=tuple(Split(**split) for split in value["splits"]),
+            splits=tuple(
+                Split(
+                    **{
+                        **split,
+                        "cuts": tuple(split["cuts"]),
+                        "shard_bytes": tuple(split["shard_bytes"]),
+                    }
+                )
+                for split in value["splits"]
+            ),
             shuffle=value["shuffle"],
             seed=value["seed"],
             compression=value["compression"],
@@ -416,14 +466,29 @@ def _num_shards(options: PlanOptions, split: str, count: int, stride: int) -> in
             raise UsageError(f"max_shard_size {limit} bytes: one record takes {stride}; allow more")
         needed = -(-count // (limit // stride))
         wanted = max(wanted or 1, needed)
-    wanted = DEFAULT_NUM_SHARDS if wanted is None else wanted
-    if wanted > MAX_NUM_SHARDS:
-        raise UsageError(
-            f"split {split!r} would have {wanted} shards, {MAX_NUM_SHARDS} at most; raise "
-            "max_shard_size"
-        )
+    wanted = _check_num_shards(split, DEFAULT_NUM_SHARDS if wanted is None else wanted)
     # An empty shard is of no use to a reader, but a split needs one file.
     return max(1, min(wanted, count))
+
+
+def _check_num_shards(split: str, shards: int) -> int:
+    if shards > MAX_NUM_SHARDS:
+        raise UsageError(
+            f"split {split!r} would have {shards} shards, {MAX_NUM_SHARDS} at most; raise "
+            "max_shard_size"
+        )
+    return shards
+
+
+def check_record_type(value: str) -> RecordType | None:
+    """Checks what `dataset.toml` says; "" leaves it to the features.
+
+    Raises:
+      UsageError: It is no record type.
+    """
+    if value and value not in get_args(RecordType):
+        raise UsageError(f"record_type {value!r}: wanted {' or '.join(get_args(RecordType))}")
+    return value or None  # type: ignore[return-value]  # checked above
 
 
 def _ranges(options: PlanOptions, source: Source) -> list[tuple[str, str, int, int]]:
@@ -467,16 +532,34 @@ def make_plan(options: PlanOptions) -> Plan:
         column: _merge(source.options.get(column), options.features.get(column))
         for column in {**source.options, **options.features}
     }
+    longest = longest_lists(source)
+    columns = {
+        name: dataclasses.replace(spec, longest=longest.get(name, 0))
+        for name, spec in source.columns.items()
+    }
+    # Columns whose first axis is time are sequences of one length.
+    stacks = {
+        name: spec.shape[0]
+        for name, spec in columns.items()
+        if name in wishes and wishes[name].kind == "sequence" and not spec.ragged and spec.shape
+    }
     features = make_features(
-        source.columns,
+        columns,
         wishes,
         example_format=options.example_format,
+        record_type=options.record_type or check_record_type(source.record_type),
+        one_length=agree_in_length(source, stacks),
         shape_features=options.shape_features,
         index_count=max(map(source.count, source.splits)) if options.index_feature else None,
     )
     ranges = _ranges(options, source)
     preprocess = None
     if options.preprocess != NO_PREPROCESS:
+        if not sequence.is_fixed(features):
+            raise UsageError(
+                f"preprocess {options.preprocess}: knows no lists of varying length; convert them "
+                "with --preprocess none, and preprocess other columns in a dataset of their own"
+            )
         # TensorFlow takes seconds to import, and is not there where nobody trains.
         from .preprocess import plan_preprocessing
 
@@ -484,7 +567,6 @@ def make_plan(options: PlanOptions) -> Plan:
         preprocess, features = plan_preprocessing(
             options.preprocess, options.materialize, features, records
         )
-    stride = example.layout_of(features).stride
     if isinstance(options.num_shards, Mapping):
         for split in options.num_shards:
             if split not in (names := [r[0] for r in ranges]):
@@ -493,8 +575,7 @@ def make_plan(options: PlanOptions) -> Plan:
     for split, origin, start, stop in ranges:
         if options.max_records_per_split is not None:
             stop = min(stop, start + options.max_records_per_split)
-        shards = _num_shards(options, split, stop - start, stride)
-        splits.append(Split(split, origin, start, stop, shards))
+        splits.append(_split(options, source, features, stacks, split, origin, (start, stop)))
     rule, code = load_rule(options.rule) if options.rule else ("", "")
     return Plan(
         name=options.name or check_name("name", source.name),
@@ -513,6 +594,39 @@ def make_plan(options: PlanOptions) -> Plan:
         rule_code=code,
         preprocess=preprocess,
     )
+
+
+def _split(
+    options: PlanOptions,
+    source: Source,
+    features: tuple[Feature, ...],
+    stacks: Mapping[str, int],
+    name: str,
+    origin: str,
+    bounds: tuple[int, int],
+) -> Split:
+    if sequence.is_fixed(features):
+        stride = example.layout_of(features).stride
+        shards = _num_shards(options, name, bounds[1] - bounds[0], stride)
+        return Split(name, origin, *bounds, shards)
+    wanted = options.num_shards
+    with open_lengths(source.splits[origin]) as lengths:
+        cut = cut_split(
+            name,
+            features,
+            {**stacks, **lengths},
+            _order(options.shuffle, options.seed, origin, source.count(origin)),
+            bounds,
+            wanted.get(name) if isinstance(wanted, Mapping) else wanted,
+            options.max_shard_size_bytes,
+            DEFAULT_NUM_SHARDS,
+        )
+    shards = _check_num_shards(name, len(cut.shard_bytes))
+    return Split(name, origin, *bounds, shards, cut.cuts, cut.shard_bytes, cut.longest_bytes)
+
+
+def _order(shuffle: Shuffle, seed: int, source: str, count: int) -> Order:
+    return SourceOrder(count) if shuffle == "none" else Permutation(count, seed, source)
 
 
 def _merge(base: FeatureOptions | None, over: FeatureOptions | None) -> FeatureOptions:
@@ -535,4 +649,7 @@ def estimate_peak_bytes(plan: Plan) -> int:
         for parts in by_column.values()
     ]
     resident = min(sum(c for c in columns if c <= idx.RESIDENT_BYTES), 2 * idx.RESIDENT_BYTES)
-    return base + resident + 6 * max(BLOCK_BYTES, plan.stride)
+    if plan.fixed:
+        return base + resident + 6 * max(BLOCK_BYTES, plan.stride)
+    longest = max(split.longest_bytes for split in plan.splits)
+    return base + resident + 6 * max(BLOCK_BYTES, plan.block_records * longest)

@@ -232,7 +232,7 @@ def raw_values(feature: Feature, block: Block) -> npt.NDArray[Any]:
     if feature.column is None:
         fixed = block.numbers if feature.constant is None else np.full(count, feature.constant)
         return fixed.astype(np.int64).reshape(count, 1)
-    values = block.columns[feature.column]
+    values: npt.NDArray[Any] = block.columns[feature.column]
     if feature.encoding == "int64_list":
         return values.astype(np.int64).reshape(count, feature.size)
     stored = np.ascontiguousarray(feature.convert(values)).reshape(count, feature.size)

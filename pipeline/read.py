@@ -21,7 +21,8 @@ from . import files, idx
 from .errors import InputError, UsageError
 from .order import Order
 from .plan import Plan, PlanOptions, Shard, make_plan
-from .source import SourceFile
+from .ragged import RaggedColumn
+from .source import LENGTHS, VALUES, SourceFile, place_of
 
 T = TypeVar("T", covariant=True)
 U = TypeVar("U")
@@ -33,12 +34,12 @@ class Block:
     """Consecutive records of a shard.
 
     Attributes:
-      columns: By column, `[n, *record_shape]`, big-endian.
+      columns: By column, `[n, *record_shape]`, big-endian; a `Ragged` where each record is a list.
       numbers: int64[n], the number of each record in its source split.
       files: The files behind each column, for error messages.
     """
 
-    columns: dict[str, npt.NDArray[Any]]
+    columns: dict[str, Any]
     numbers: npt.NDArray[np.int64]
     files: dict[str, tuple[SourceFile, ...]] = field(repr=False)
 
@@ -51,15 +52,6 @@ class Block:
         """The block without the rows that are False, of bool[n]."""
         columns = {name: values[rows] for name, values in self.columns.items()}
         return Block(columns, self.numbers[rows], self.files)
-
-
-def place_of(parts: tuple[SourceFile, ...], number: int) -> tuple[SourceFile, int]:
-    """The file, and the record in it, that a source split's record number stands for."""
-    for part in parts:
-        if number < part.header.count:
-            return part, number
-        number -= part.header.count
-    raise IndexError(number)
 
 
 class Blocks(Generic[T]):
@@ -99,7 +91,7 @@ class SplitReader:
     """Reads a source split by position in its order."""
 
     order: Order
-    columns: dict[str, idx.Column]
+    columns: dict[str, idx.Column | RaggedColumn]
     files: dict[str, tuple[SourceFile, ...]]
 
     def __call__(self, start: int, stop: int) -> Block:
@@ -138,17 +130,26 @@ def split_reader(plan: Plan, source: str, inflated: dict[str, str]) -> SplitRead
       source: The source split.
       inflated: Where the inflated bytes of each file in gzip are.
     """
-    parts_by_column = plan.sources[source]
-    columns = {}
-    for name, parts in parts_by_column.items():
+    opened: dict[str, idx.Column] = {}
+    for name, parts in plan.sources[source].items():
         for part in parts:
             check_unchanged(part)
-        columns[name] = idx.Column(
+        opened[name] = idx.Column(
             tuple(
                 idx.IdxFile(inflated.get(part.path, part.path), part.header, part.version)
                 for part in parts
             )
         )
+    columns: dict[str, idx.Column | RaggedColumn] = {}
+    parts_by_column = {}
+    for name, column in opened.items():
+        if name.endswith(LENGTHS):
+            continue
+        own = name.removesuffix(VALUES)
+        # A list is known by its length's place: there is one length a record.
+        counted = own + LENGTHS if own != name else name
+        columns[own] = RaggedColumn(column, opened[counted]) if own != name else column
+        parts_by_column[own] = plan.sources[source][counted]
     return SplitReader(plan.order(source), columns, parts_by_column)
 
 

@@ -42,8 +42,7 @@ def rebuild_shards(
 ) -> str:
     """Makes shards of a plan in a folder of their own, and returns that folder."""
     target = output.state_path(folder, "rebuilt")
-    work_bytes = plan.stride * sum(shard.count for shard in shards)
-    options = engine.make_options(beam_args, work_bytes, len(shards))
+    options = engine.make_options(beam_args, plan.num_bytes, len(shards))
 
     def build(root: beam.Pipeline) -> None:
         (

@@ -20,6 +20,7 @@ from . import files
 from .errors import UsageError
 from .example import Columns
 from .features import Feature
+from .ragged import Ragged
 
 UserRule = Callable[[Columns], npt.NDArray[np.bool_]]
 
@@ -89,7 +90,7 @@ class Rules:
 
         Args:
           features: Of the dataset.
-          columns: Each `[n, *record_shape]`, of either byte order.
+          columns: Each `[n, *record_shape]` or a `Ragged`, of either byte order.
 
         Raises:
           UsageError: The user's rule did not answer with bool[n].
@@ -103,19 +104,24 @@ class Rules:
         for feature in features:
             if feature.column is None:
                 continue
-            values = columns[feature.column]
-            flat = values.reshape(len(values), -1)
+            column = columns[feature.column]
+            # Of lists, each step is looked at by itself.
+            values = column.values if isinstance(column, Ragged) else column
+            within = tuple(range(1, values.ndim))
             if feature.num_classes is not None:
-                wrong = ((flat < 0) | (flat >= feature.num_classes)).any(axis=1)
-                for row in np.flatnonzero(wrong).tolist():
+                wrong = ((values < 0) | (values >= feature.num_classes)).any(axis=within)
+                for number in np.flatnonzero(wrong).tolist():
+                    row, step = _row_of(column, number)
                     text = (
                         f"outside of the {feature.num_classes} classes 0..{feature.num_classes - 1}"
                     )
-                    told = f"{feature.name} is {values[row].tolist()}, {text}"
+                    told = f"{feature.name} is {values[number].tolist()}{step}, {text}"
                     found.setdefault(row, (feature.column, told))
             if values.dtype.kind == "f" and not self.allow_nan:
-                for row in np.flatnonzero(~np.isfinite(flat).all(axis=1)).tolist():
-                    found.setdefault(row, (feature.column, f"{feature.name} holds NaN or infinity"))
+                for number in np.flatnonzero(~np.isfinite(values).all(axis=within)).tolist():
+                    row, step = _row_of(column, number)
+                    told = f"{feature.name} holds NaN or infinity{step}"
+                    found.setdefault(row, (feature.column, told))
         if self.rule:
             obeys, first = self._ask(columns), next(iter(columns))
             for row in np.flatnonzero(~obeys).tolist():
@@ -131,3 +137,11 @@ class Rules:
             shape = getattr(answer, "shape", "")
             raise UsageError(f"--rule {name}: answered with {kind}{shape}, wanted bool[{count}]")
         return answer
+
+
+def _row_of(column: Any, number: int) -> tuple[int, str]:
+    """The row that a value, or a step of a list, stands in, and which step it is, in words."""
+    if not isinstance(column, Ragged):
+        return number, ""
+    row = int(np.searchsorted(column.starts + column.lengths, number, side="right"))
+    return row, f" at step {number - int(column.starts[row])}"

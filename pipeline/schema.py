@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,22 +27,39 @@ def schema_pbtxt(features: Iterable[Feature]) -> str:
         "float_list": schema_pb2.FLOAT,
     }
     schema = schema_pb2.Schema()
+    steps = None
     for feature in features:
-        entry = schema.feature.add(name=feature.name, type=kinds[feature.encoding])
+        within = schema.feature
+        if feature.sequence == "feature_list":
+            # TFX's way to tell the feature lists of a SequenceExample.
+            if steps is None:
+                steps = schema.feature.add(name="##SEQUENCE##", type=schema_pb2.STRUCT)
+            within = steps.struct_domain.feature
+        entry = within.add(name=feature.name, type=kinds[feature.encoding])
+        if feature.sequence:
+            entry.value_count.min = 0
+            _add_domain(entry, feature)
+            continue
         entry.presence.min_fraction = 1.0
         entry.presence.min_count = 1
         entry.shape.SetInParent()
         # A bytes feature is one string, whatever the shape of the values in it.
         for size in () if feature.encoding == "bytes" else feature.shape:
             entry.shape.dim.add(size=size)
-        if feature.encoding == "int64_list" and feature.num_classes:
-            entry.int_domain.min, entry.int_domain.max = 0, feature.num_classes - 1
-            entry.int_domain.is_categorical = True
+        _add_domain(entry, feature)
     text: str = text_format.MessageToString(schema)
     return text
 
 
+def _add_domain(entry: Any, feature: Feature) -> None:
+    if feature.encoding == "int64_list" and feature.num_classes:
+        entry.int_domain.min, entry.int_domain.max = 0, feature.num_classes - 1
+        entry.int_domain.is_categorical = True
+
+
 def _tfds_feature(feature: Feature) -> dict[str, Any]:
+    if feature.sequence:
+        return _tfds_sequence(feature)
     if feature.encoding == "int64_list" and feature.num_classes and not feature.shape:
         return {
             "pythonClassName": f"{TFDS}.class_label_feature.ClassLabel",
@@ -55,8 +73,20 @@ def _tfds_feature(feature: Feature) -> dict[str, Any]:
     }
 
 
+def _tfds_sequence(feature: Feature) -> dict[str, Any]:
+    step = _tfds_feature(dataclasses.replace(feature, sequence="", num_classes=None))
+    return {
+        "pythonClassName": f"{TFDS}.sequence_feature.Sequence",
+        "sequence": {"feature": step, "length": "-1"},
+    }
+
+
 def features_json(features: Iterable[Feature]) -> dict[str, Any]:
-    """TFDS's description of the features."""
+    """TFDS's description of the features.
+
+    TFDS reads a SequenceExample as an Example: it sees the context, and passes over the lists.
+    """
+    features = [feature for feature in features if feature.sequence != "feature_list"]
     return {
         "pythonClassName": f"{TFDS}.features_dict.FeaturesDict",
         "featuresDict": {"features": {f.name: _tfds_feature(f) for f in features}},

@@ -2,11 +2,13 @@
 
     name = "fashion_mnist"            # optional; else the folder's name
     version = "1.0.0"                 # optional
+    record_type = "example"           # optional, for lists; else they make a SequenceExample
     [features.label]                  # optional: names, num_classes, encoding, dtype, scale
     names = ["T-shirt/top", "Trouser"]
     [splits.train]                    # a file, a glob pattern, or a list of them per column,
     image = "train-images-*"          # relative to this file's folder, or with a scheme
     label = "train-labels-*"
+    words = { values = "tokens.idx", lengths = "lengths.idx" }  # a list in each record
 
 Several files of a column are taken in sorted order, and all columns of a split must have the same
 number of records. Only headers are read.
@@ -23,11 +25,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from . import files, idx
 from .errors import InputError, UsageError
 from .features import ColumnSpec, FeatureOptions
 
 DATASET_FILE = "dataset.toml"
+# A column of lists lies in two columns of files. No other column's name has a dot.
+LENGTHS, VALUES = ".lengths", ".values"
 # train-images-idx3-ubyte, train-images.idx3-ubyte, with .gz or without, and the letters that
 # EMNIST puts in front.
 MNIST_NAME = re.compile(r"^(?:.*-)?(train|t10k|test)-(images|labels)[-.]idx(\d)-u?byte(\.gz)?$")
@@ -35,6 +41,7 @@ MNIST_SPLITS = {"train": "train", "t10k": "test", "test": "test"}
 MNIST_COLUMNS = {"images": "image", "labels": "label"}
 NAME = re.compile(r"[A-Za-z0-9_]+")
 VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
+TOML_KEYS = ("name", "version", "description", "record_type", "features", "splits")
 # Reading a header from an object store takes tens of milliseconds, nearly all of it waiting.
 HEADER_THREADS = 16
 
@@ -60,6 +67,15 @@ class SourceFile:
     header: idx.IdxHeader
 
 
+def place_of(parts: tuple[SourceFile, ...], number: int) -> tuple[SourceFile, int]:
+    """The file, and the record in it, that a source split's record number stands for."""
+    for part in parts:
+        if number < part.header.count:
+            return part, number
+        number -= part.header.count
+    raise IndexError(number)
+
+
 @dataclass(frozen=True)
 class Source:
     """All that is known of the input before any data moves.
@@ -68,6 +84,7 @@ class Source:
       name: Of the dataset.
       version: As in TFDS, three numbers.
       options: The feature options of `dataset.toml`.
+      record_type: As `dataset.toml` says; "" where it says nothing.
       splits: split -> column -> files.
     """
 
@@ -76,14 +93,18 @@ class Source:
     description: str
     options: dict[str, FeatureOptions]
     splits: dict[str, dict[str, tuple[SourceFile, ...]]]
+    record_type: str = ""
 
     @property
     def columns(self) -> dict[str, ColumnSpec]:
         """Dtype and record shape of each column, the same in all splits."""
         first = next(iter(self.splits.values()))
         return {
-            name: ColumnSpec(parts[0].header.dtype, parts[0].header.record_shape)
+            (column := name.removesuffix(VALUES)): ColumnSpec(
+                parts[0].header.dtype, parts[0].header.record_shape, ragged=column != name
+            )
             for name, parts in first.items()
+            if not name.endswith(LENGTHS)
         }
 
     def count(self, split: str) -> int:
@@ -189,6 +210,7 @@ def _feature_options(where: str, table: Mapping[str, Any]) -> FeatureOptions:
         "scale": ((int, float), "a number"),
         "names": (list, "a list of strings"),
         "num_classes": (int, "a whole number"),
+        "kind": (str, "a string"),
     }
     _known_keys(where, table, kinds)
     values = {key: _typed(f"{where}: {key}", table[key], *kinds[key]) for key in table}
@@ -220,6 +242,21 @@ def _match_inside(where: str, folder: str, pattern: Any) -> list[tuple[str, int]
     return found
 
 
+def _match_ragged(
+    where: str, folder: str, column: str, table: Mapping[str, Any]
+) -> dict[str, list[tuple[str, int]]]:
+    if table.keys() != {"values", "lengths"}:
+        raise UsageError(
+            f"{where}: found the keys {', '.join(table) or 'none'}; a list in each record needs "
+            '{ values = "…", lengths = "…" }'
+        )
+    # The lengths come first: their number is the number of records.
+    return {
+        column + LENGTHS: _match_inside(f"{where}: lengths", folder, table["lengths"]),
+        column + VALUES: _match_inside(f"{where}: values", folder, table["values"]),
+    }
+
+
 def _from_toml(path: str) -> Source:
     try:
         table = tomllib.loads(files.read_bytes(path).decode())
@@ -227,7 +264,7 @@ def _from_toml(path: str) -> Source:
         raise InputError(f"{path}: no such file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not TOML: {error}") from error
-    _known_keys(path, table, ("name", "version", "description", "features", "splits"))
+    _known_keys(path, table, TOML_KEYS)
     folder = path.rpartition("/")[0] or "."
     for key in ("features", "splits"):
         _typed(f"{path}: {key}", table.get(key, {}), dict, "a table")
@@ -246,12 +283,16 @@ def _from_toml(path: str) -> Source:
             raise UsageError(f"{where}: empty; name a file for each column")
         for column, pattern in columns.items():
             check_name(f"{where}: column", column)
-            found = _match_inside(f"{where}: {column}", folder, pattern)
-            splits.setdefault(split, {})[column] = found
+            one = splits.setdefault(split, {})
+            if isinstance(pattern, dict):
+                one |= _match_ragged(f"{where}: {column}", folder, column, pattern)
+            else:
+                one[column] = _match_inside(f"{where}: {column}", folder, pattern)
     name = _typed(f"{path}: name", table.get("name", _default_name(folder)), str, "a string")
     version = _typed(f"{path}: version", table.get("version", "1.0.0"), str, "a string")
     about = _typed(f"{path}: description", table.get("description", ""), str, "a string")
-    return _assemble(name, version, about, folder, options, splits)
+    kind = _typed(f"{path}: record_type", table.get("record_type", ""), str, "a string")
+    return _assemble(name, version, about, folder, options, splits, kind)
 
 
 def _describe(folder: str, path: str, size_bytes: int) -> SourceFile:
@@ -270,6 +311,7 @@ def _assemble(
     folder: str,
     options: dict[str, FeatureOptions],
     splits: dict[str, dict[str, list[tuple[str, int]]]],
+    record_type: str = "",
 ) -> Source:
     with ThreadPoolExecutor(HEADER_THREADS) as pool:
         described = {
@@ -279,14 +321,17 @@ def _assemble(
             }
             for split, columns in splits.items()
         }
-    source = Source(name, version, description, options, described)
+    source = Source(name, version, description, options, described, record_type)
     _check_agreement(source)
     return source
 
 
 def _check_agreement(source: Source) -> None:
     """Checks dtype, shape, columns and counts across files, columns and splits."""
-    wanted = source.columns
+    wanted = {
+        name: ColumnSpec(parts[0].header.dtype, parts[0].header.record_shape)
+        for name, parts in next(iter(source.splits.values())).items()
+    }
     for split, columns in source.splits.items():
         if columns.keys() != wanted.keys():
             raise InputError(
@@ -303,7 +348,13 @@ def _check_agreement(source: Source) -> None:
                         f"files of {column!r} hold {wanted[column].dtype}"
                         f"{list(wanted[column].shape)}; all must agree"
                     )
-            counts[column] = sum(part.header.count for part in parts)
+                if column.endswith(LENGTHS) and (found.shape or np.dtype(found.dtype).kind == "f"):
+                    raise InputError(
+                        f"{part.path}: records of {found.dtype}{list(found.shape)} cannot be "
+                        "lengths; wanted a vector of whole numbers"
+                    )
+            if not column.endswith(VALUES):
+                counts[column] = sum(part.header.count for part in parts)
         if len(set(counts.values())) > 1:
             told = ", ".join(f"{column} {count}" for column, count in counts.items())
             raise InputError(

@@ -29,6 +29,7 @@ from .accumulate import (
     total,
 )
 from .features import Feature
+from .ragged import Ragged
 
 STATS_JSON, STATS_PB = "stats.json", "stats.pb"
 STATS_FORMAT = 1
@@ -47,7 +48,7 @@ def histogram_step(records: int) -> int:
 
 def observe_block(
     features: Iterable[Feature],
-    columns: Mapping[str, npt.NDArray[Any]],
+    columns: Mapping[str, Any],
     numbers: npt.NDArray[np.int64],
     step: int,
 ) -> dict[str, ColumnStatistics]:
@@ -55,19 +56,23 @@ def observe_block(
 
     Args:
       features: Of the dataset.
-      columns: By column `[n, *record_shape]`.
+      columns: By column `[n, *record_shape]`, or a `Ragged`.
       numbers: int64[n], of the records in their source split.
       step: See `histogram_step`.
     """
     result = {}
     for feature in features:
         if feature.column is not None:
-            values = columns[feature.column]
+            values, counted = columns[feature.column], numbers
+            if feature.sequence:
+                # Of a sequence, each step counts as a record.
+                lists = values if isinstance(values, Ragged) else Ragged.of_dense(values)
+                values, counted = lists.values, np.repeat(numbers, lists.lengths)
             stored = np.dtype(feature.dtype)
             if stored.kind in "ui" and feature.encoding == "bytes" and stored != values.dtype:
                 # Such a cast may change a value; what is stored counts.
                 values = values.astype(stored)
-            result[feature.name] = observe(values, numbers, step)
+            result[feature.name] = observe(values, counted, step)
     return result
 
 

@@ -28,7 +28,7 @@ from .errors import OutputError
 from .plan import Shard
 from .read import METRICS, Blocks
 from .statistics import merge_features
-from .tfrecord import Framed
+from .tfrecord import Framed, index_lines, index_path
 
 TEMPORARY = ".tmp-"
 READ_BYTES = 8 << 20
@@ -46,6 +46,7 @@ class Receipt:
       content: Digest of its records, whatever their order; see `content`.
       statistics: Of its records, by feature; {} where none were taken.
       bad: Number in the source split, and reason, of each record that was set aside.
+      index_sha256: Of the index beside it, in hexadecimal; "" where it has none.
     """
 
     split: str
@@ -58,6 +59,7 @@ class Receipt:
     content: str
     statistics: dict[str, ColumnStatistics] = field(default_factory=dict, repr=False)
     bad: tuple[tuple[int, str], ...] = ()
+    index_sha256: str = ""
 
 
 def without_statistics(receipt: Receipt) -> Receipt:
@@ -118,8 +120,37 @@ class _BlockSink(tfrecordio._TFRecordSink):  # type: ignore[misc]  # Beam has no
         return bool(kind != CompressionTypes.UNCOMPRESSED)
 
 
-def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Framed]) -> Receipt:
+class _Index:
+    """The index of a shard, written beside it; see `tfrecord.index_path`."""
+
+    def __init__(self, path: str, stack: contextlib.ExitStack) -> None:
+        """Takes its name when the stack is left without an error."""
+        self._stream = stack.enter_context(files.replacing(path))
+        self._sha256 = hashlib.sha256()
+        self._end = 0
+
+    def add(self, framed: Framed) -> None:
+        """Adds the records of a block."""
+        lines = index_lines(framed.offsets + self._end)
+        self._end += int(framed.offsets[-1])
+        self._stream.write(lines)
+        self._sha256.update(lines)
+
+    def finish(self) -> str:
+        """SHA-256 in hexadecimal."""
+        return self._sha256.hexdigest()
+
+
+def write_shard(
+    sink: _BlockSink, shard: Shard, blocks: Iterable[Framed], *, index: bool = False
+) -> Receipt:
     """Writes a shard under a temporary name, which it loses when complete.
+
+    Args:
+      sink: Of the split.
+      shard: What is written.
+      blocks: All its records.
+      index: Whether to write an index of its records beside it.
 
     Raises:
       OutputError: It cannot be written; nothing of it is left behind.
@@ -132,8 +163,9 @@ def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Framed]) -> Rec
     bad: list[tuple[int, str]] = []
     statistics: dict[str, ColumnStatistics] = {}
     try:
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as stack:
             digest = FileDigest(pool)
+            listed = _Index(index_path(path), stack) if index else None
             handle = sink.open(temporary)
             try:
                 for framed in blocks:
@@ -144,10 +176,13 @@ def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Framed]) -> Rec
                     records += len(framed)
                     bad += framed.bad
                     content += content_sum(framed)
+                    if listed:
+                        listed.add(framed)
                     statistics = merge_features(statistics, framed.statistics)
             finally:
                 sink.close(handle)
             stored = digest_file(temporary) if compressed else digest.finish()
+        index_sha256 = listed.finish() if listed else ""
         files.rename(temporary, path)
     except BaseException as error:
         with contextlib.suppress(Exception):
@@ -169,19 +204,20 @@ def write_shard(sink: _BlockSink, shard: Shard, blocks: Iterable[Framed]) -> Rec
         f"{content % MODULUS:032x}",
         statistics,
         tuple(bad),
+        index_sha256,
     )
 
 
 class _WriteShard(beam.DoFn):  # type: ignore[misc]  # Beam has no types
-    def __init__(self, sink: _BlockSink) -> None:
-        self._sink = sink
+    def __init__(self, sink: _BlockSink, index: bool) -> None:
+        self._sink, self._index = sink, index
         self._records = Metrics.counter(METRICS, "records_written")
         self._bad = Metrics.counter(METRICS, "bad_records")
         self._bytes = Metrics.counter(METRICS, "bytes_written")
         self._shards = Metrics.counter(METRICS, "shards_written")
 
     def process(self, element: tuple[Shard, Blocks[Framed]]) -> Iterator[Receipt]:
-        receipt = write_shard(self._sink, *element)
+        receipt = write_shard(self._sink, *element, index=self._index)
         self._records.inc(receipt.records)
         self._bad.inc(len(receipt.bad))
         self._bytes.inc(receipt.num_bytes)
@@ -206,8 +242,13 @@ class WriteToTFRecord(beam.io.WriteToTFRecord):  # type: ignore[misc]  # Beam ha
         shard_name_template: str | None = None,
         compression_type: str = CompressionTypes.AUTO,
         triggering_frequency: int | None = None,
+        *,
+        index: bool = False,
     ) -> None:
-        """Takes the arguments of `beam.io.WriteToTFRecord`; the blocks are encoded already."""
+        """Takes the arguments of `beam.io.WriteToTFRecord`; the blocks are encoded already.
+
+        With `index`, a file of text beside each shard tells where its records stand.
+        """
         arguments = (
             file_path_prefix,
             coder or beam.coders.BytesCoder(),
@@ -218,8 +259,8 @@ class WriteToTFRecord(beam.io.WriteToTFRecord):  # type: ignore[misc]  # Beam ha
             triggering_frequency,
         )
         super().__init__(*arguments)
-        self._sink = _BlockSink(*arguments)
+        self._sink, self._index = _BlockSink(*arguments), index
 
     def expand(self, pcoll: Any) -> Any:
         """One file, one receipt, for each element."""
-        return pcoll | "WriteShard" >> beam.ParDo(_WriteShard(self._sink))  # Receipt
+        return pcoll | "WriteShard" >> beam.ParDo(_WriteShard(self._sink, self._index))  # Receipt

@@ -88,7 +88,10 @@ def write_shards(plan: Plan, folder: Path) -> list[Receipt]:
     receipts = []
     for split in plan.splits:
         sink = WriteToTFRecord(files.join(str(folder), plan.prefix(split.name)))._sink
-        receipts += [write_shard(sink, *element) for element in blocks_of(plan, split.name)]
+        receipts += [
+            write_shard(sink, *element, index=not plan.fixed)
+            for element in blocks_of(plan, split.name)
+        ]
     return receipts
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.dataset import Arrays, open_dataset
+from pipeline.dataset import open_dataset
+from pipeline.records import Arrays
 
 
 def torch_dataset(path: str, split: str = "train") -> Any:

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pipeline.dataset import Arrays, Check, Dataset, Records, open_dataset
+from pipeline.dataset import Dataset, open_dataset
 from pipeline.errors import UsageError
 from pipeline.features import Feature
 from pipeline.order import WindowOrder, even_ranges
+from pipeline.records import Arrays, Check, Records
 
 # What one call from the graph into Python fetches. Of 1, 2, 4 and 8 MiB, 4 was the fastest: less
 # pays for the call, more falls out of the processor's cache.
@@ -81,8 +82,9 @@ def load(
         start, stop = parts[input_context.input_pipeline_id]
     compare: Check = "none"
     if check:
+        plan = opened.manifest.plan
         # A shuffled order touches all shards at once, and they are compared before it begins.
-        size_bytes = count * opened.manifest.plan.stride
+        size_bytes = count * plan.num_bytes // max(1, plan.num_records)
         compare = "record" if shuffle_buffer and size_bytes > WHOLE_CHECK_BYTES else "shard"
     if cache or opened.random_access:
         records = InMemory(opened, split) if cache else opened.records(split, check=compare)

@@ -146,6 +146,14 @@ class Dataset:
         """What the manifest says of the shard at a path."""
         return self._entries[path]
 
+    def record_sizes(self, split: str) -> npt.NDArray[np.int64]:
+        """Bytes of each record of a split expression, int64[n], where they differ in length."""
+        sizes = [
+            np.diff(self.offsets(segment.path)[segment.start : segment.stop + 1])
+            for segment in self.segments(split)
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *sizes])
+
     @functools.cached_property
     def _entries(self) -> dict[str, ShardEntry]:
         return {

@@ -164,12 +164,6 @@ class Records:
 class VaryingRecords(Records):
     """Records that differ in length, found through the index beside each shard."""
 
-    def sizes(self) -> npt.NDArray[np.int64]:
-        """Bytes of each record, int64[n], frame and all."""
-        offsets = [(s, self._dataset.offsets(s.path)) for s in self._segments]
-        sizes = [np.diff(found[s.start : s.stop + 1]) for s, found in offsets]
-        return np.concatenate([np.zeros(0, np.int64), *sizes])
-
     def _decode(self, found: Any) -> Arrays:
         return decode_records(self._features, found)
 

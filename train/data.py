@@ -10,6 +10,7 @@ records is handed out: one pass at the speed of memory.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from pipeline.errors import UsageError
 from pipeline.features import Feature
 from pipeline.order import WindowOrder, even_ranges
 from pipeline.records import Arrays, Check, Records
+from pipeline.varying import concatenate
+
+from .lists import Lists, check_options, list_batches
 
 # What one call from the graph into Python fetches. Of 1, 2, 4 and 8 MiB, 4 was the fastest: less
 # pays for the call, more falls out of the processor's cache.
@@ -42,6 +46,8 @@ def load(
     check: bool = True,
     drop_remainder: bool = False,
     input_context: tf.distribute.InputContext | None = None,
+    lists: Lists = "padded",
+    bucket_by_length: bool | Sequence[int] = False,
 ) -> tf.data.Dataset:
     """Loads a split as batches.
 
@@ -59,6 +65,10 @@ def load(
         it is handed out; off only where bytes are known to be good.
       drop_remainder: Leaves out a last batch that is not full.
       input_context: Of a distributed trainer; each input pipeline gets its own part of the records.
+      lists: What lists of varying length become: "padded" with zeros to the longest of the batch,
+        `[batch, steps, *shape]`, or "ragged", a RaggedTensor.
+      bucket_by_length: Puts records of about one length together, so that less is padded; the
+        greatest lengths of all buckets but the last, or True for eight of about equal counts.
 
     Returns:
       A dataset of known cardinality of dicts, by feature `[batch, *shape]`: bytes as their stored
@@ -75,6 +85,7 @@ def load(
             "more"
         )
     opened = open_dataset(dataset, check="record" if check else "none")
+    buckets = check_options(opened, lists, bucket_by_length)
     count = sum(segment.count for segment in opened.segments(split))
     start, stop = 0, count
     if input_context is not None:
@@ -86,6 +97,24 @@ def load(
         # A shuffled order touches all shards at once, and they are compared before it begins.
         size_bytes = count * plan.num_bytes // max(1, plan.num_records)
         compare = "record" if shuffle_buffer and size_bytes > WHOLE_CHECK_BYTES else "shard"
+    if not opened.manifest.plan.fixed:
+        by_number = InMemory(opened, split) if cache else opened.records(split, check=compare)
+        batches, length = list_batches(
+            opened,
+            split,
+            by_number,
+            (start, stop),
+            batch_size,
+            shuffle_buffer=shuffle_buffer,
+            seed=seed,
+            lists=lists,
+            buckets=buckets,
+            drop_remainder=drop_remainder,
+        )
+        if repeat:
+            batches, length = batches.repeat(), tf.data.INFINITE_CARDINALITY
+        known_length = tf.data.experimental.assert_cardinality(length)
+        return batches.apply(known_length).prefetch(tf.data.AUTOTUNE)
     if cache or opened.random_access:
         records = InMemory(opened, split) if cache else opened.records(split, check=compare)
         blocks = _by_number(opened, records, start, stop, batch_size, shuffle_buffer, seed)
@@ -111,7 +140,7 @@ class InMemory:
     @functools.cached_property
     def _arrays(self) -> Arrays:
         blocks = list(self._opened.blocks(self._split))
-        return {f.name: np.concatenate([b[f.name] for b in blocks]) for f in self._opened.features}
+        return {f.name: concatenate([b[f.name] for b in blocks]) for f in self._opened.features}
 
     def __getitem__(self, key: slice | npt.NDArray[np.int64]) -> Arrays:
         """The records of a slice, or of these numbers, `[n, *shape]` by feature."""

@@ -25,8 +25,6 @@ from .features import Feature
 # Of one file; what is more is counted.
 MAX_FINDINGS = 20
 READ_BYTES = 4 << 20
-# A longer record in somebody's file is taken for damage: it could not be an Example anyway.
-MAX_RECORD_BYTES = 1 << 31
 
 Numbers = npt.NDArray[np.int64]
 
@@ -311,7 +309,7 @@ def check_records(
             found.add(f"{len(head)} bytes of a header's 12: the file is cut off", number, offset)
             break
         length, length_crc = struct.unpack("<QI", head)
-        if tfrecord.mask(crc32c(head[:8])) != length_crc or length > MAX_RECORD_BYTES:
+        if tfrecord.mask(crc32c(head[:8])) != length_crc:
             found.add(
                 "its length is damaged, so what stands behind it cannot be read either; or this is "
                 "no TFRecord file",
@@ -319,7 +317,7 @@ def check_records(
                 offset,
             )
             break
-        data = stream.read(length + tfrecord.FOOTER_BYTES)
+        data = tfrecord.read_up_to(stream, length + tfrecord.FOOTER_BYTES)
         if len(data) < length + tfrecord.FOOTER_BYTES:
             found.add(
                 f"{len(data)} of {length + tfrecord.FOOTER_BYTES} bytes: the file is cut off",

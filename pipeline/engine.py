@@ -128,6 +128,12 @@ def translate(error: BaseException) -> BaseException:
     InputError('a.idx: not IDX')
     """
     found = RAISED.findall(str(error))
+    if not found and isinstance(error, OSError):
+        # Of the system or of Beam's file systems, outside of what is written by our own hands.
+        return errors.OutputError(
+            f"{STAGE.sub('', str(error))}; mend that and start the same command again: what is "
+            "finished is kept"
+        )
     if not found:
         return error
     name, message = found[-1]

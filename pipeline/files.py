@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterator
 from typing import IO, Any, Protocol
 
-from .errors import InputError
+from .errors import InputError, OutputError
 
 
 def is_local(path: str) -> bool:
@@ -85,17 +85,31 @@ def open_write(path: str) -> IO[bytes]:
     return stream
 
 
+def unwritable(path: str, error: OSError) -> OutputError:
+    """What the system says of a file that cannot be written, and what to do."""
+    return OutputError(
+        f"{path}: cannot be written: {error.strerror or error}; mend that and start the same "
+        "command again: what is finished is kept"
+    )
+
+
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[IO[bytes]]:
-    """Opens a temporary neighbour of `path` that takes its name when the block ends well."""
+    """Opens a temporary neighbour of `path` that takes its name when the block ends well.
+
+    Raises:
+      OutputError: It cannot be written; nothing of it is left behind.
+    """
     temporary = f"{path}.tmp-{os.getpid()}"
     try:
         with open_write(temporary) as stream:
             yield stream
         rename(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(Exception):
             delete([temporary])
+        if isinstance(error, OSError):
+            raise unwritable(path, error) from error
         raise
 
 
@@ -120,10 +134,17 @@ def rename(source: str, target: str) -> None:
 
 
 def move(source: str, target: str) -> None:
-    """Renames a file into a folder, which is made when missing."""
-    if is_local(target):
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-    rename(source, target)
+    """Renames a file into a folder, which is made when missing.
+
+    Raises:
+      OutputError: It cannot be.
+    """
+    try:
+        if is_local(target):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+        rename(source, target)
+    except OSError as error:
+        raise unwritable(target, error) from error
 
 
 def delete(paths: list[str]) -> None:

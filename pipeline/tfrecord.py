@@ -33,6 +33,7 @@ HEADER_BYTES = 12
 FOOTER_BYTES = 4
 FRAME_BYTES = HEADER_BYTES + FOOTER_BYTES
 MASK_DELTA = 0xA282EAD8
+READ_BYTES = 16 << 20
 
 
 def index_path(path: str) -> str:
@@ -219,6 +220,17 @@ def frame_header(length: int) -> bytes:
     return packed + struct.pack("<I", mask(crc32c(packed)))
 
 
+def read_up_to(stream: IO[bytes], size: int) -> bytes:
+    """As `stream.read(size)`, without taking memory for more than there is to read."""
+    if size <= READ_BYTES:
+        return stream.read(size)
+    parts = []
+    while size and (part := stream.read(min(size, READ_BYTES))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
 @dataclass(frozen=True)
 class Record:
     """A record of a TFRecord file: its number, the offset of its frame in bytes, its data."""
@@ -254,7 +266,7 @@ def read_records(stream: IO[bytes], path: str, *, max_bytes: int | None = None) 
             )
         if max_bytes is not None and length > max_bytes:
             raise DatasetError(f"{place}: {length} bytes long, of a file of {max_bytes}")
-        data = stream.read(length)
+        data = read_up_to(stream, length)
         foot = stream.read(FOOTER_BYTES)
         if len(data) < length or len(foot) < FOOTER_BYTES:
             raise DatasetError(

@@ -188,10 +188,7 @@ def write_shard(
         with contextlib.suppress(Exception):
             files.delete([temporary])
         if isinstance(error, OSError):
-            raise OutputError(
-                f"{path}: cannot be written: {error.strerror or error}; mend that and start the "
-                "same command again: finished shards are kept"
-            ) from error
+            raise files.unwritable(path, error) from error
         raise
     if records + len(bad) != shard.count:
         raise OutputError(f"{path}: {records} records were written of {shard.count} planned")

@@ -48,6 +48,7 @@ class _SortOut(beam.DoFn):  # type: ignore[misc]  # Beam has no types
 
 def digest_source(part: SourceFile) -> tuple[str, int, str]:
     """`(name, bytes, sha256)` of a source file, as it is stored."""
+    check_unchanged(part)
     num_bytes, sha256, _ = digest_file(part.path)
     check_unchanged(part)
     return part.name, num_bytes, sha256

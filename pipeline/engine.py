@@ -30,6 +30,8 @@ PROCESSES_FROM_BYTES = 3 << 30
 RAISED = re.compile(
     r"pipeline\.errors\.(\w+): (.*?)(?: \[while running [^\]]*\]|\Z|\n(?=Traceback|\n))", re.DOTALL
 )
+# What the system said, outside of what our own hands write: in Beam's file systems, say.
+SYSTEM = re.compile(r"\[Errno \d+\] (.*?)(?: \[while running|\n|$)")
 STAGE = re.compile(r" \[while running '[^']*'\]$")
 
 
@@ -126,16 +128,17 @@ def translate(error: BaseException) -> BaseException:
 
     >>> translate(RuntimeError("Traceback …\npipeline.errors.InputError: a.idx: not IDX"))
     InputError('a.idx: not IDX')
+    >>> translate(RuntimeError("OSError: [Errno 28] Full [while running 'Write']"))
+    OutputError('Full; mend that and start the same command again: what is finished is kept')
     """
     found = RAISED.findall(str(error))
-    if not found and isinstance(error, OSError):
-        # Of the system or of Beam's file systems, outside of what is written by our own hands.
-        return errors.OutputError(
-            f"{STAGE.sub('', str(error))}; mend that and start the same command again: what is "
-            "finished is kept"
-        )
     if not found:
-        return error
+        system = SYSTEM.findall(str(error))
+        if not system:
+            return error
+        return errors.OutputError(
+            f"{system[-1]}; mend that and start the same command again: what is finished is kept"
+        )
     name, message = found[-1]
     kind: type[BaseException] = getattr(errors, name, errors.RecordmillError)
     return kind(message.strip())

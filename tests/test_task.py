@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from pipeline.errors import DatasetError, UsageError
@@ -68,3 +70,13 @@ def test_a_wish_that_is_not_there():
         find_task([IMAGE, LABEL], image_feature="picture")
     with pytest.raises(UsageError, match="--label_feature image: is no feature"):
         find_task([IMAGE, LABEL], label_feature="image")
+
+
+def test_features_of_varying_length_are_no_candidates():
+    film = dataclasses.replace(IMAGE, name="film", column="film", sequence="context")
+    length = dataclasses.replace(OTHER, name="film_length", length_of="film")
+    assert find_task([film, length, IMAGE, OTHER]) == (IMAGE, OTHER)
+    with pytest.raises(
+        DatasetError, match="image feature: wanted exactly one candidate, found none"
+    ):
+        find_task([film, length, LABEL])

@@ -73,12 +73,14 @@ def find_task(
       DatasetError: None or several come into question.
       UsageError: The one asked for does not.
     """
-    images = [f for f in features if len(f.shape) in (2, 3) and f.constant is None]
+    # What has a length of its own in each record is no image that stacks into batches.
+    fixed = [f for f in features if not f.sequence and f.length_of is None]
+    images = [f for f in fixed if len(f.shape) in (2, 3) and f.constant is None]
     image = _choose(features, images, image_feature, "image")
     integers = [
-        f for f in features if f.column is not None and f.shape == () and f.dtype.find("int") >= 0
+        f for f in fixed if f.column is not None and f.shape == () and f.dtype.find("int") >= 0
     ]
-    classes = [f for f in features if f.one_hot or (f in integers and f.num_classes is not None)]
+    classes = [f for f in fixed if f.one_hot or (f in integers and f.num_classes is not None)]
     if label_feature is not None:
         classes += [f for f in integers if f not in classes]
     label = _choose(features, classes or integers, label_feature, "label")

@@ -48,6 +48,11 @@ def add_training_arguments(parser: argparse.ArgumentParser, *, seed: bool = True
     add("--batch_size", type=int, metavar="N", help=f"default {DEFAULTS.batch_size}")
     if seed:
         add("--seed", type=int, metavar="N", help=f"of weights, order, changes; {DEFAULTS.seed}")
+    add(
+        "--require",
+        metavar="BAR",
+        help="such as accuracy>=0.9 on test; a model that misses it is not kept, and train exits 1",
+    )
     add("--image_feature", metavar="NAME", help="default: the one feature of rank 2 or 3")
     add("--label_feature", metavar="NAME", help="default: the one feature of classes")
 

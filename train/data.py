@@ -26,6 +26,8 @@ from pipeline.varying import concatenate
 
 from .lists import Lists, check_options, list_batches
 
+from .transform import transformed as apply_transform
+
 # What one call from the graph into Python fetches. Of 1, 2, 4 and 8 MiB, 4 was the fastest: less
 # pays for the call, more falls out of the processor's cache.
 FETCH_BYTES = 4 << 20
@@ -48,6 +50,7 @@ def load(
     input_context: tf.distribute.InputContext | None = None,
     lists: Lists = "padded",
     bucket_by_length: bool | Sequence[int] = False,
+    transformed: bool = False,
 ) -> tf.data.Dataset:
     """Loads a split as batches.
 
@@ -69,6 +72,8 @@ def load(
         `[batch, steps, *shape]`, or "ragged", a RaggedTensor.
       bucket_by_length: Puts records of about one length together, so that less is padded; the
         greatest lengths of all buckets but the last, or True for eight of about equal counts.
+      transformed: Applies the transform that `convert --preprocess` left beside the shards; what
+        comes out are its outputs.
 
     Returns:
       A dataset of known cardinality of dicts, by feature `[batch, *shape]`: bytes as their stored
@@ -86,6 +91,8 @@ def load(
         )
     opened = open_dataset(dataset, check="record" if check else "none")
     buckets = check_options(opened, lists, bucket_by_length)
+    if transformed:
+        opened = apply_transform(opened)
     count = sum(segment.count for segment in opened.segments(split))
     start, stop = 0, count
     if input_context is not None:

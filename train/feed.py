@@ -247,6 +247,7 @@ class Feed:
         import tensorflow as tf
 
         from .data import load
+        from .transform import has_transform
 
         data = load(
             self._dataset.path,
@@ -255,6 +256,7 @@ class Feed:
             shuffle_buffer=self._window,
             seed=self._epoch_seed(first),
             input_context=tf.distribute.InputContext(self._workers, self._worker),
+            transformed=has_transform(self._dataset),
         )
         full = np.ones(self._size, np.float32)
         images = labels = None

@@ -6,6 +6,7 @@ No heavy import here: the command line reads the defaults at `--help` time.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -53,6 +54,20 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def parse_require(text: str | None) -> tuple[str, str, float] | None:
+    """Reads a bar that a model has to reach.
+
+    >>> parse_require("accuracy>=0.9")
+    ('accuracy', '>=', 0.9)
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(accuracy|loss)(>=|<=)(\d+(?:\.\d*)?|\.\d+)", text.replace(" ", ""))
+    if not match:
+        raise UsageError(f"--require {text}: wanted accuracy>=X or loss<=X, such as accuracy>=0.9")
+    return match[1], match[2], float(match[3])
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """Options of one run.
@@ -85,6 +100,7 @@ class TrainOptions:
       profile: Steps such as `100:120` that are profiled for TensorBoard.
       image_feature: The input's name; None: the one feature of rank 2 or 3.
       label_feature: The label's name; None: the one feature of classes.
+      require: Such as `accuracy>=0.9`: a model that is worse on `test` is not kept.
     """
 
     data: str
@@ -114,6 +130,7 @@ class TrainOptions:
     profile: str | None = None
     image_feature: str | None = None
     label_feature: str | None = None
+    require: str | None = None
 
     def __post_init__(self) -> None:
         """Checks each field, and those that exclude each other."""
@@ -125,6 +142,7 @@ class TrainOptions:
                 f"--epochs {self.epochs} and --steps {self.steps} both say how long to train; "
                 "give one of them"
             )
+        parse_require(self.require)
         for name in (
             *("epochs", "steps", "batch_size", "log_every"),
             *("steps_per_execution", "checkpoint_every", "patience"),

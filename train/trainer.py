@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.dataset import Dataset, open_dataset
-from pipeline.errors import OutputError, UsageError
+from pipeline.errors import DatasetError, OutputError, UsageError
 
 from . import evaluate, feed, output, pictures
 from .checkpoint import Checkpoints
 from .events import EventLog
 from .metrics import Metrics
-from .options import TrainOptions, parse_profile
+from .options import TrainOptions, parse_profile, parse_require
 from .profiler import Profiler
 from .record import Record
 from .setup import TRAIN, Setup, set_up, versions
@@ -31,6 +32,7 @@ VALIDATION, TEST = "validation", "test"
 CURVE_POINTS = 100
 # Options that change neither the steps nor what they see; a run may be resumed with others.
 FREE_OPTIONS = {
+    "require",
     *("data", "model_dir", "log_every", "checkpoint_every", "overwrite", "profile"),
     *("steps_per_execution", "cache", "jit"),
 }
@@ -80,6 +82,12 @@ def train(
       UsageError: Options that do not fit the dataset, the device or an unfinished run.
     """
     dataset = open_dataset(options.data)
+    preprocess = dataset.manifest.plan.preprocess
+    if preprocess is not None and preprocess.materialize == "raw":
+        # TensorFlow runs the transform, whatever the backend.
+        from .transform import transformed
+
+        dataset = transformed(dataset)
     for split in (TRAIN, TEST, *([VALIDATION] if options.patience else [])):
         feed.require_split(dataset, split)
     task = feed.describe(dataset, options.image_feature, options.label_feature)
@@ -303,8 +311,11 @@ class _Run:
             f"{record.wait_share:.1%} of the time waiting for input)"
         )
         if self.chief:
-            self._write(result, metrics)
+            missed = self._missed(metrics)
+            self._write(result, metrics, with_model=missed is None)
             self.checkpoints.clear()
+            if missed:
+                raise DatasetError(missed)
             files = sorted(path.name for path in self.folder.iterdir() if path.is_file())
             self.log(f"wrote {self.folder}/: {', '.join(files)}")
         return metrics
@@ -337,13 +348,37 @@ class _Run:
             versions=versions(),
         )
 
-    def _write(self, result: evaluate.Evaluation, metrics: Metrics) -> None:
-        """Writes everything; `metrics.json` last, so that it stands for a complete folder."""
-        folder, names = self.folder, self.task.class_names
-        (folder / "metrics.json").unlink(missing_ok=True)
-        with output.replacing(folder / "model.keras") as partial:
+    def _missed(self, metrics: Metrics) -> str | None:
+        """What to say where the model misses the bar."""
+        bar = parse_require(self.options.require)
+        if bar is None:
+            return None
+        name, sign, wanted = bar
+        found = getattr(metrics, name)
+        if found >= wanted if sign == ">=" else found <= wanted:
+            return None
+        return (
+            f"--require {self.options.require}: {name} on test is {found:.4f}; no model is kept, "
+            f"its metrics are in {self.folder / 'metrics.json'}: train longer, or on better data"
+        )
+
+    def _write_model(self) -> None:
+        with output.replacing(self.folder / "model.keras") as partial:
             # Keras chooses the format by the suffix, which the temporary name keeps.
             self.learner.network.save(partial)
+        if self.setup.choices["backend"] == "tensorflow":
+            from .export import export
+
+            export(self.dataset, self.task, self.learner.network, self.folder)
+
+    def _write(self, result: evaluate.Evaluation, metrics: Metrics, *, with_model: bool) -> None:
+        """Writes everything; `metrics.json` last, so that it stands for a complete folder."""
+        folder, names = self.folder, self.task.class_names
+        for name in ("metrics.json", "model.keras"):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "saved_model", ignore_errors=True)
+        if with_model:
+            self._write_model()
         with output.replacing(folder / "learning_curves.png") as partial:
             pictures.learning_curves(self.record.history, partial)
         with output.replacing(folder / "confusion_matrix.png") as partial:

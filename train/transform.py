@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pipeline.dataset import Arrays, Check, Dataset, Records
+from pipeline.dataset import Dataset
 from pipeline.errors import DatasetError, UsageError
 from pipeline.features import Feature
 from pipeline.plan import DEFAULT_PREPROCESS
+from pipeline.records import Arrays, Check, Records
 
 TRANSFORM_FN = "transform_fn"
 # As in the pipeline: with whole vectors alone, a record's values don't depend on its place.

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.example import layout_of
 from pipeline.plan import Plan, PlanOptions, estimate_peak_bytes, make_plan
+from pipeline.splits import fold_counts
 
 from .sizes import format_size, parse_shards, parse_share, parse_size
 
@@ -74,6 +75,22 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     add(
+        "--split_by",
+        default="order",
+        metavar="order|hash",
+        help="how --validation is carved off; hash: a record stays on its side when others are "
+        "appended (default: order)",
+    )
+    add("--stratify", metavar="COLUMN", help="the same share of each of its values in validation")
+    add("--group", metavar="COLUMN", help="records of one value go to the same side")
+    add(
+        "--folds",
+        type=int,
+        default=0,
+        metavar="K",
+        help="K views of train for readers: fold0/train, fold0/validation, ...",
+    )
+    add(
         "--preprocess",
         default="none",
         metavar="default|none|MODULE.py",
@@ -116,6 +133,10 @@ def plan_from_args(args: argparse.Namespace) -> Plan:
             allow_nan=args.allow_nan,
             rule=args.rule,
             features=dict(parse_feature_option(text) for text in args.feature),
+            split_by=args.split_by,
+            stratify=args.stratify,
+            group=args.group,
+            folds=args.folds,
             preprocess=args.preprocess,
             materialize=args.materialize,
         )
@@ -190,6 +211,17 @@ def describe(plan: Plan) -> str:
         )
     if plan.shuffle == "none" and any(split.source != split.name for split in plan.splits):
         lines.append("  note     validation is the end of train in the order of its files")
+    if plan.division is not None:
+        way = {
+            "hash": "by hash of the record's number",
+            "stratify": f"the same share of each {plan.division.column}",
+            "group": f"by hash of {plan.division.column}, whose values stay together",
+        }[plan.division.by]
+        lines.append(f"  divide   validation is {plan.division.share:g} of train, {way}")
+    if plan.folds:
+        counts = fold_counts(plan.folds, {split.name: split.count for split in plan.splits})
+        for name, count in counts.items():
+            lines.append(f"  fold     {name}: {count:,} records, read from train's shards")
     if plan.preprocess is not None:
         chosen, raw = plan.preprocess, told["record"]["raw_bytes"]
         lines.append(

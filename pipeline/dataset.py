@@ -123,7 +123,7 @@ class Dataset:
     def segments(self, split: str, start: int = 0, stop: int | None = None) -> list[Segment]:
         """Where records `[start, stop)` of a split expression stand, in order."""
         segments, first = [], 0
-        for part in parse_split(split, self.splits):
+        for part in parse_split(split, self.splits, self.manifest.plan.folds):
             for segment in self._part(part):
                 begin = max(segment.start, segment.start + start - first)
                 end = segment.stop

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from . import example, idx, sequence
+from .division import DividedOrder, Division
 from .errors import UsageError
 from .features import (
     ExampleFormat,
@@ -41,6 +42,7 @@ LONGEST_BLOCKS = 16
 Shuffle = Literal["record", "none"]
 Compression = Literal["none", "gzip"]
 OnBadRecord = Literal["fail", "skip"]
+SplitBy = Literal["order", "hash"]
 Materialize = Literal["raw", "transformed"]
 DEFAULT_PREPROCESS, NO_PREPROCESS = "default", "none"
 
@@ -69,6 +71,11 @@ class PlanOptions:
       max_bad_fraction: More bad records than this end the run, too.
       allow_nan: NaN and infinity make no record bad.
       rule: `path/to/module.py:function`, from columns to bool[n]: which records are good.
+      split_by: "order" takes validation from the end of the order, "hash" by record number, so that
+        a record stays on its side when others are appended.
+      stratify: A column of integers; validation gets the same share of each of its values.
+      group: A column of integers; records of one value go to the same side.
+      folds: How many folds of train readers are offered, as `fold0/train`, `fold0/validation`, ...
       preprocess: "none", "default", or the path of a module with `preprocessing_fn(inputs)`.
       materialize: Whether the shards hold the "raw" Examples or the "transformed" ones.
     """
@@ -92,6 +99,10 @@ class PlanOptions:
     max_bad_fraction: float = 0.01
     allow_nan: bool = False
     rule: str | None = None
+    split_by: SplitBy = "order"
+    stratify: str | None = None
+    group: str | None = None
+    folds: int = 0
     preprocess: str = NO_PREPROCESS
     materialize: Materialize = "raw"
 
@@ -126,11 +137,27 @@ class PlanOptions:
             ("example_format", ExampleFormat),
             ("on_bad_record", OnBadRecord),
             ("materialize", Materialize),
+            ("split_by", SplitBy),
         ):
             if getattr(self, name) not in get_args(kind):
                 raise UsageError(
                     f"{name} {getattr(self, name)!r}: wanted {' or '.join(get_args(kind))}"
                 )
+        given = [name for name in ("stratify", "group") if getattr(self, name) is not None]
+        if self.split_by == "hash":
+            given.append("split_by hash")
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} exclude each other; give one")
+        if given and not (isinstance(self.validation, float) and self.validation):
+            raise UsageError(
+                f"{given[0]}: chooses who goes to validation; give --validation a fraction, such "
+                f"as 0.1 (found {self.validation})"
+            )
+        if self.folds and (self.folds < 2 or self.validation):
+            raise UsageError(
+                f"folds {self.folds}: wanted 2 or more, and no --validation beside them, for each "
+                "fold has its own"
+            )
         if self.materialize == "transformed" and self.preprocess == NO_PREPROCESS:
             raise UsageError(
                 "materialize transformed: nothing is transformed; give --preprocess default or a "
@@ -222,6 +249,8 @@ class Plan:
       sources: source split -> column -> files.
       splits: Those of the output; "validation" has "train" as its source.
       preprocess: What comes before training; None where nothing does.
+      division: How validation was chosen, where the order alone does not.
+      folds: Views of train that readers are offered.
     """
 
     name: str
@@ -281,6 +310,8 @@ class Plan:
         return dataclasses.replace(self, rule_code=code)
 
     preprocess: Preprocess | None = None
+    division: Division | None = None
+    folds: int = 0
 
     @property
     def fixed(self) -> bool:
@@ -332,9 +363,11 @@ class Plan:
         """Records of a source split."""
         return sum(part.header.count for part in next(iter(self.sources[source].values())))
 
-    def order(self, source: str) -> Order:
+    def order(self, source: str) -> Order | DividedOrder:
         """Which record of a source split stands at which position."""
-        return _order(self.shuffle, self.seed, source, self.source_count(source))
+        count = self.source_count(source)
+        division = self.division if source == "train" else None
+        return _order(self.shuffle, self.seed, source, count, division, self.sources[source])
 
     def source_files(self) -> list[SourceFile]:
         """Every file of the input, each once."""
@@ -389,6 +422,10 @@ class Plan:
         """The plan as JSON values; without code."""
         value = dataclasses.asdict(self)
         del value["rule_code"]
+        if self.division is None:
+            del value["division"]
+        if not self.folds:
+            del value["folds"]
         if self.preprocess is None:
             del value["preprocess"]
         else:
@@ -438,6 +475,8 @@ class Plan:
             allow_nan=value["allow_nan"],
             rule=value["rule"],
             preprocess=preprocess_from_json(value.get("preprocess")),
+            division=Division(**value["division"]) if "division" in value else None,
+            folds=value.get("folds", 0),
         )
 
 
@@ -500,6 +539,16 @@ def _ranges(options: PlanOptions, source: Source) -> list[tuple[str, str, int, i
         if split == "train" and options.validation:
             share = options.validation
             carved = round(share * count) if isinstance(share, float) else share
+            order = _order(
+                options.shuffle,
+                options.seed,
+                split,
+                count,
+                _division(options),
+                source.splits[split],
+            )
+            if isinstance(order, DividedOrder):
+                carved = order.late
             if not 0 < carved < count:
                 raise UsageError(
                     f"validation {options.validation} of {count} train records leaves "
@@ -593,6 +642,8 @@ def make_plan(options: PlanOptions) -> Plan:
         rule=rule,
         rule_code=code,
         preprocess=preprocess,
+        division=_division(options),
+        folds=options.folds,
     )
 
 
@@ -615,7 +666,14 @@ def _split(
             name,
             features,
             {**stacks, **lengths},
-            _order(options.shuffle, options.seed, origin, source.count(origin)),
+            _order(
+                options.shuffle,
+                options.seed,
+                origin,
+                source.count(origin),
+                _division(options) if origin == "train" else None,
+                source.splits[origin],
+            ),
             bounds,
             wanted.get(name) if isinstance(wanted, Mapping) else wanted,
             options.max_shard_size_bytes,
@@ -625,8 +683,33 @@ def _split(
     return Split(name, origin, *bounds, shards, cut.cuts, cut.shard_bytes, cut.longest_bytes)
 
 
-def _order(shuffle: Shuffle, seed: int, source: str, count: int) -> Order:
-    return SourceOrder(count) if shuffle == "none" else Permutation(count, seed, source)
+def _division(options: PlanOptions) -> Division | None:
+    share = float(options.validation)
+    if options.split_by == "hash":
+        return Division("hash", "", share, options.seed)
+    if options.stratify is not None:
+        return Division("stratify", options.stratify, share, options.seed)
+    if options.group is not None:
+        return Division("group", options.group, share, options.seed)
+    return None
+
+
+def _order(
+    shuffle: Shuffle,
+    seed: int,
+    source: str,
+    count: int,
+    division: Division | None,
+    columns: Mapping[str, tuple[SourceFile, ...]],
+) -> Order | DividedOrder:
+    base = SourceOrder(count) if shuffle == "none" else Permutation(count, seed, source)
+    if division is None:
+        return base
+    if division.column and division.column not in columns:
+        raise UsageError(
+            f"{division.by} {division.column!r}: is no column; there is {', '.join(columns)}"
+        )
+    return DividedOrder(base, division, columns.get(division.column, ()))
 
 
 def _merge(base: FeatureOptions | None, over: FeatureOptions | None) -> FeatureOptions:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from apache_beam.metrics import Metrics
 
 from . import files, idx
+from .division import DividedOrder
 from .errors import InputError, UsageError
 from .order import Order
 from .plan import Plan, PlanOptions, Shard, make_plan
@@ -90,7 +91,7 @@ def _then(read: Callable[[int, int], T], function: Callable[[T], U], start: int,
 class SplitReader:
     """Reads a source split by position in its order."""
 
-    order: Order
+    order: Order | DividedOrder
     columns: dict[str, idx.Column | RaggedColumn]
     files: dict[str, tuple[SourceFile, ...]]
 

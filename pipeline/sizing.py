@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import idx
+from .division import DividedOrder
 from .errors import InputError, UsageError
 from .features import Feature
 from .order import Order, SourceOrder
@@ -139,7 +140,7 @@ def cut_split(
     name: str,
     features: tuple[Feature, ...],
     lengths: Lengths,
-    order: Order,
+    order: Order | DividedOrder,
     bounds: tuple[int, int],
     num_shards: int | None,
     limit_bytes: int | None,
@@ -163,7 +164,7 @@ def cut_split(
     """
     start, stop = bounds
 
-    def measure(ordered: Order) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    def measure(ordered: Order | DividedOrder) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
         for first in range(start, stop, SCAN_RECORDS):
             numbers = ordered(np.arange(first, min(first + SCAN_RECORDS, stop), dtype=np.int64))
             found = {

@@ -1,4 +1,4 @@
-"""Split arithmetic, as in TFDS: `train[:80%]`, `train[5000:]`, `train+validation`."""
+"""Split arithmetic, as in TFDS: `train[:80%]`, `train+validation`; and folds: `fold0/train`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .errors import UsageError
+from .order import even_ranges
 
 BOUND = r"-?\d+(?:\.\d+)?%|-?\d+"
-TERM = re.compile(rf"^(\w+)(?:\[({BOUND})?:({BOUND})?\])?$")
+FOLD = re.compile(r"^fold(\d+)/(train|validation)$")
+TERM = re.compile(rf"^(\w+(?:/\w+)?)(?:\[({BOUND})?:({BOUND})?\])?$")
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,35 @@ def _bound(text: str | None, default: int, count: int) -> int:
     return value + count if text.startswith("-") else value
 
 
-def parse_split(text: str, counts: Mapping[str, int]) -> list[Part]:
+def _fold(name: str, folds: int, counts: Mapping[str, int]) -> list[Part] | None:
+    """The parts of train that a fold's side is; None where the name is none of a fold."""
+    match = FOLD.match(name)
+    if not match or "train" not in counts or int(match[1]) >= folds:
+        return None
+    count, number = counts["train"], int(match[1])
+    start, stop = even_ranges(0, count, folds)[number]
+    if match[2] == "validation":
+        return [Part("train", start, stop)]
+    return [part for part in (Part("train", 0, start), Part("train", stop, count)) if part.count]
+
+
+def fold_counts(folds: int, counts: Mapping[str, int]) -> dict[str, int]:
+    """Number of records of each side of each fold.
+
+    >>> fold_counts(2, {"train": 5})
+    {'fold0/train': 3, 'fold0/validation': 2, 'fold1/train': 2, 'fold1/validation': 3}
+    """
+    names = [f"fold{k}/{side}" for k in range(folds) for side in ("train", "validation")]
+    return {name: sum(p.count for p in _fold(name, folds, counts) or ()) for name in names}
+
+
+def parse_split(text: str, counts: Mapping[str, int], folds: int = 0) -> list[Part]:
     """What a split expression stands for.
 
     Args:
       text: Terms joined by `+`; each the name of a split, with a slice of records or percent.
       counts: Number of records by split.
+      folds: How many folds of train there are, named as `fold0/train`.
 
     Raises:
       UsageError: It is not understood, or names a split that is not there.
@@ -65,6 +90,12 @@ def parse_split(text: str, counts: Mapping[str, int]) -> list[Part]:
                 "such as [:80%] or [5000:] where only a part is meant, joined by +"
             )
         split, start, stop = match.groups()
+        fold = _fold(split, folds, counts)
+        if fold is not None:
+            if start or stop:
+                raise UsageError(f"split {text!r}: a fold is taken whole; leave out the slice")
+            parts += fold
+            continue
         if split not in counts:
             raise UsageError(f"split {split!r} is not there; there is {', '.join(counts)}")
         if start and stop and start.endswith("%") != stop.endswith("%"):

@@ -25,7 +25,6 @@ from pipeline.records import Arrays, Check, Records
 from pipeline.varying import concatenate
 
 from .lists import Lists, check_options, list_batches
-
 from .transform import transformed as apply_transform
 
 # What one call from the graph into Python fetches. Of 1, 2, 4 and 8 MiB, 4 was the fastest: less

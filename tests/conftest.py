@@ -1,27 +1,15 @@
 """Fixtures and settings shared by all tests."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import hypothesis
 import pytest
 import samples
+from commands import Command, Ran
 
 # Time limits of single examples say more about the machine's load than about the code.
 hypothesis.settings.register_profile("recordmill", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("recordmill")
-
-
-class Ran(NamedTuple):
-    """What a command line came to."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Ran]
 
 
 @pytest.fixture

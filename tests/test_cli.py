@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from commands import Command
 
 from launch import cli
 from pipeline.errors import DatasetError, UsageError

@@ -6,12 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+from samples import write_mnist
 
 import pipeline
 from pipeline import idx, open_dataset
 from pipeline.errors import UsageError
 from pipeline.plan import PlanOptions, make_plan
-from tests.samples import write_mnist
 
 FIRST_LINES = "import tensorflow as tf\nimport tensorflow_transform as tft\n\n"
 

@@ -340,6 +340,24 @@ def check_records(
     return number
 
 
+def compare_stream(stream: IO[bytes], wanted: Iterable[tfrecord.Framed], found: Findings) -> None:
+    """Compares a file with what the source makes of it, up to the first byte that differs."""
+    offset = number = 0
+    for framed in wanted:
+        data = np.frombuffer(tfrecord.read_up_to(stream, len(framed.data)), np.uint8)
+        if not np.array_equal(data, framed.data):
+            size = min(len(data), len(framed.data))
+            unlike = np.flatnonzero(data[:size] != framed.data[:size])
+            place = int(unlike[0]) if len(unlike) else size
+            row = int(np.searchsorted(framed.offsets, place, side="right")) - 1
+            found.add(
+                "not what the source's record at this place makes", number + row, offset + place
+            )
+            return
+        offset += len(framed.data)
+        number += len(framed)
+
+
 class HashingReader:
     """A stream that hashes what is read from it."""
 

@@ -1,8 +1,10 @@
 """Exact duplicates inside of a split and between splits: leaks, found by content.
 
 Records are equal when the bytes of all features but labels, constants and the index are; whether
-their labels agree is told apart. Only hashes travel, 40 bytes a record, in arrays and not one by
-one: each goes to the bucket that its hash belongs to, and a bucket is sorted by itself.
+their labels agree is told apart. Records that differ in length are compared as a whole.
+
+Only hashes travel, 40 bytes a record, in arrays and not one by one: each goes to the bucket that
+its hash belongs to, and a bucket is sorted by itself.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import apache_beam as beam
 import numpy as np
@@ -22,12 +24,14 @@ from .dataset import open_shard
 from .example import Rows
 from .features import Feature
 from .plan import Plan
+from .tfrecord import read_records
 
 DUPLICATES = "duplicates.json"
 DUPLICATES_FORMAT = 1
 # A bucket of so many records is 80 MB.
 BUCKET_RECORDS = 2_000_000
 READ_BYTES = 4 << 20
+VARYING_RECORDS = 10_000
 # What is listed is bounded; what is counted is not.
 MAX_GROUPS, MAX_IN_GROUP = 10_000, 100
 HASHED = np.dtype(
@@ -83,6 +87,21 @@ def hash_rows(plan: Plan, rows: Rows) -> Hashed:
     return hashed
 
 
+def _hash_blocks(plan: Plan, stream: IO[bytes], path: str) -> Iterator[Hashed]:
+    if plan.fixed:
+        step = max(1, READ_BYTES // plan.stride)
+        while data := stream.read(step * plan.stride):
+            yield hash_rows(plan, np.frombuffer(data, np.uint8).reshape(-1, plan.stride))
+        return
+    records = read_records(stream, path)
+    while part := list(itertools.islice(records, VARYING_RECORDS)):
+        hashed = np.zeros(len(part), HASHED)
+        digests = b"".join(xxh3_128_digest(record.data) for record in part)
+        pairs = np.frombuffer(digests, ">u8").reshape(-1, 2)
+        hashed["high"], hashed["low"] = pairs[:, 0], pairs[:, 1]
+        yield hashed
+
+
 def hash_shard(
     shard: tuple[str, int, str], plan: Plan, buckets: int
 ) -> Iterator[tuple[int, bytes]]:
@@ -91,13 +110,10 @@ def hash_shard(
     names = [one.name for one in plan.splits]
     first = 0
     with open_shard(path, plan.compression) as stream:
-        step = max(1, READ_BYTES // plan.stride)
-        while data := stream.read(step * plan.stride):
-            rows = np.frombuffer(data, np.uint8).reshape(-1, plan.stride)
-            hashed = hash_rows(plan, rows)
+        for hashed in _hash_blocks(plan, stream, path):
             hashed["split"], hashed["shard"] = names.index(split), index
-            hashed["record"] = np.arange(first, first + len(rows))
-            first += len(rows)
+            hashed["record"] = np.arange(first, first + len(hashed))
+            first += len(hashed)
             owners = hashed["low"] % np.uint64(buckets)
             for bucket in np.unique(owners).tolist():
                 yield bucket, hashed[owners == bucket].tobytes()
@@ -219,7 +235,7 @@ def find_duplicates(
         found = root | "Shards" >> beam.Create(list(shards)) | FindDuplicates(plan)
         root | beam.Create([None]) | beam.Map(write, beam.pvalue.AsList(found))
 
-    options = engine.make_options(beam_args, plan.num_records * plan.stride, len(shards))
+    options = engine.make_options(beam_args, plan.num_bytes, len(shards))
     engine.run(build, options)
     counters, groups = manifest.read_json(target)
     return counters, groups

@@ -23,6 +23,7 @@ import numpy as np
 from . import checks, files, idx
 from .checks import Finding, Findings
 from .content import MODULUS, content_sum
+from .dataset import open_shard
 from .errors import DatasetError, InputError
 from .example import Rows
 from .inspection import open_records
@@ -155,7 +156,8 @@ def _check_shard(
             return Checked(0, 0, found.finish())
         if size != entry.num_bytes:
             found.add(f"has {size} bytes, the manifest says {entry.num_bytes}")
-        records = _check_content(path, plan, entry, wanted, deep, found)
+        check = _check_content if plan.fixed else _check_varying
+        records = check(path, plan, entry, wanted, deep, found)
     except (DatasetError, OSError) as error:
         found.add(checks.damage(error))
         records = 0
@@ -200,6 +202,30 @@ def _check_content(
             "SHA-256 differs from the manifest's"
         )
     return first
+
+
+def _check_varying(
+    path: str,
+    plan: Plan,
+    entry: ShardEntry,
+    wanted: Iterable[Framed] | None,
+    deep: bool,
+    found: Findings,
+) -> int:
+    """As `_check_content`, for records that differ in length."""
+    with open_shard(path, plan.compression) as stream:
+        records = checks.check_records(stream, found, deep=deep, seen=lambda num_bytes: None)
+    if records != entry.records:
+        found.add(f"holds {records} records, the manifest says {entry.records}")
+    if wanted is not None:
+        with open_shard(path, plan.compression) as stream:
+            checks.compare_stream(stream, wanted, found)
+    if not found.total and checks.sha256_of(path) != entry.sha256:
+        found.add(
+            "is not the file that was written, though each record fits its own checksums: its "
+            "SHA-256 differs from the manifest's"
+        )
+    return records
 
 
 def _counts(records: int, stride: int) -> Iterator[int]:
@@ -252,12 +278,13 @@ def rebind(manifest: Manifest, source: str) -> tuple[Plan, list[Finding]]:
     return replace(plan, sources=sources), found
 
 
-def _encode_rows(plan: Plan, folder: str, block: Any) -> Rows:
+def _encode(plan: Plan, folder: str, block: Any) -> Rows | Framed:
+    """Rows where all records are of one length, else framed records."""
     from .encode import encode_block, transform_of
 
     transform = transform_of(plan, folder)
     framed = encode_block(plan.features, block, plan.rules, transform=transform)
-    return framed.data.reshape(-1, plan.stride)
+    return framed.data.reshape(-1, plan.stride) if plan.fixed else framed
 
 
 @contextlib.contextmanager
@@ -273,7 +300,7 @@ def source_blocks(plan: Plan, folder: str) -> Iterator[Callable[[Shard], Any]]:
         inflated = dict(inflate_file(part, scratch) for part in plan.source_files() if part.gzip)
         readers = {split.name: split_reader(plan, split.source, inflated) for split in plan.splits}
 
-        encode = functools.partial(_encode_rows, plan, folder)
+        encode = functools.partial(_encode, plan, folder)
 
         def blocks(shard: Shard) -> Any:
             reader = readers[shard.split]

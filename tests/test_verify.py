@@ -13,6 +13,7 @@ from pipeline import tfrecord, verify
 from pipeline.checks import MAX_FINDINGS
 from pipeline.errors import DatasetError, InputError
 from pipeline.features import Feature
+from pipeline.idx import write_idx
 from pipeline.manifest import load_manifest, write_json
 
 SHARD = "small-train.tfrecord-00001-of-00003"
@@ -267,3 +268,34 @@ def test_names_that_lead_outside_are_refused(dataset):
         write_json(str(dataset / "manifest.json"), value)
         with pytest.raises(DatasetError, match="do not trust this dataset"):
             load_manifest(str(dataset))
+
+
+def test_records_of_varying_length(tmp_path, capsys):
+    source = tmp_path / "source"
+    source.mkdir()
+    write_idx(str(source / "lengths.idx"), np.array([3, 0, 2, 4, 3], np.uint8))
+    values = np.array([1, 2, 3, 9, 9, 4, 5, 6, 7, 1, 2, 3], np.int32)
+    write_idx(str(source / "values.idx"), values)
+    (source / "dataset.toml").write_text(
+        'name = "small"\n[splits.train]\n'
+        'words = { values = "values.idx", lengths = "lengths.idx" }\n'
+    )
+    flags = ["--input", str(source), "--output", str(tmp_path), "--num_shards", "2", "--quiet"]
+    assert main(["convert", *flags, "--check_duplicates"]) == 0
+    folder = tmp_path / "small" / "1.0.0"
+    assert load_manifest(str(folder)).counters["duplicates_inside_train"] == 1
+    assert found(folder, source=str(source), deep=True) == []
+    before = small.content(folder)
+    shard = next(folder.glob("*.tfrecord-00000-of-00002"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) - 6] ^= 1
+    shard.write_bytes(data)
+    lines = found(folder, source=str(source))
+    assert any("the checksum of its data does not fit" in line for line in lines)
+    assert any(f"byte {len(data) - 6}: not what the source's record" in line for line in lines)
+    shard.write_bytes(data[:-9])
+    index = next(folder.glob("*.index-00001-of-00002"))
+    index.unlink()
+    assert f"{index.name}: is missing" in found(folder)
+    assert main(["repair", str(folder), "--source", str(source), "--quiet"]) == 0
+    assert small.content(folder) == before

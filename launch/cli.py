@@ -122,6 +122,15 @@ def _run(argv: list[str]) -> int:
     return code
 
 
+def _tell_error(error: RecordmillError) -> None:
+    from . import logs
+
+    if logs.is_json():
+        logs.LOGGER.error(str(error), extra={"fields": {"exit_code": error.exit_code}})
+    else:
+        print(f"recordmill: error: {error}", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line.
 
@@ -134,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except RecordmillError as error:
-        print(f"recordmill: error: {error}", file=sys.stderr)
+        _tell_error(error)
         return error.exit_code
     except KeyboardInterrupt:
         print("recordmill: interrupted; start the same command again to go on", file=sys.stderr)

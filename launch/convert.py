@@ -56,6 +56,12 @@ def add_conversion_arguments(parser: argparse.ArgumentParser) -> None:
         help="list equal records, inside of splits and between them, in duplicates.json",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    parser.add_argument(
+        "--log_format",
+        default="text",
+        choices=("text", "json"),
+        help="json: one object a line on stderr, in place of the progress bar (default: text)",
+    )
     add_runner_arguments(parser)
 
 
@@ -65,6 +71,8 @@ def _shards_shown(plan: Plan, folder: str, quiet: bool) -> Iterator[None]:
     from pipeline import files
     from pipeline.output import count_receipts
 
+    from .logs import tell
+
     poll_seconds = POLL_SECONDS if files.is_local(folder) else REMOTE_POLL_SECONDS
     total = sum(split.num_shards for split in plan.splits)
     done = threading.Event()
@@ -73,7 +81,10 @@ def _shards_shown(plan: Plan, folder: str, quiet: bool) -> Iterator[None]:
     def watch() -> None:
         with progress(total, "converting", "shards", quiet=quiet) as bar:
             while not done.wait(poll_seconds):
-                bar.update(count_receipts(folder) - bar.n)
+                written = count_receipts(folder)
+                if written != bar.n:
+                    tell("progress", shards=written, of=total)
+                bar.update(written - bar.n)
             bar.update(max(0, reached - bar.n))
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -90,9 +101,12 @@ def convert_plan(args: argparse.Namespace, plan: Plan, beam_args: list[str]) -> 
     """Converts with a progress bar and prints what came of it."""
     from pipeline.conversion import run_plan
 
-    from . import runners
+    from . import logs, runners
 
+    if args.log_format == "json":
+        logs.use_json()
     submission = runners.prepare(args, beam_args, input=args.input, output=args.output)
+    logs.tell("planned", plan=plan.digest(), records=plan.num_records, splits=len(plan.splits))
     started = time.monotonic()
     with runners.explained(args):
         converted = run_plan(
@@ -102,9 +116,21 @@ def convert_plan(args: argparse.Namespace, plan: Plan, beam_args: list[str]) -> 
             overwrite=args.overwrite,
             with_statistics=args.statistics == "on",
             check_duplicates=args.check_duplicates,
-            watch=lambda plan, folder: _shards_shown(plan, folder, args.quiet),
+            watch=lambda plan, folder: _shards_shown(
+                plan, folder, args.quiet or args.log_format == "json"
+            ),
             wait=submission.wait,
         )
+    logs.tell(
+        "finished",
+        folder=converted.folder,
+        seconds=round(time.monotonic() - started, 3),
+        shards_kept=converted.kept,
+        counters=converted.manifest.counters,
+        run_counters=converted.counters,
+        digest=converted.manifest.digest,
+        content_digest=converted.manifest.content_digest,
+    )
     if not args.quiet:
         _print_summary(converted, time.monotonic() - started)
     return converted
@@ -133,6 +159,9 @@ def _print_summary(converted: Conversion, seconds: float) -> None:
         f"{converted.folder}: {written:,} records, {format_size(counters['num_bytes'])} in "
         f"{seconds:.1f} s{rate}"
     )
+    if converted.counters:
+        told = (f"{name} {count:,}" for name, count in sorted(converted.counters.items()))
+        print(f"this run: {', '.join(told)}")
     print(f"digest {converted.manifest.digest}")
 
 

@@ -2,13 +2,13 @@ import json
 
 import numpy as np
 import pytest
+from samples import write_mnist
 
 import pipeline
 from launch.cli import main
 from pipeline import idx
 from pipeline.compare import check_domains, jensen_shannon, read_schema
 from pipeline.errors import InputError
-from tests.samples import write_mnist
 
 
 def dataset(folder, change=None, **options):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import write, write_columns, write_mnist
 
 import pipeline
 from launch.plan import describe
@@ -10,7 +11,6 @@ from pipeline.division import Division, choose, hash_numbers
 from pipeline.errors import UsageError
 from pipeline.plan import Plan, PlanOptions, make_plan
 from pipeline.splits import fold_counts, parse_split
-from tests.samples import write, write_columns, write_mnist
 
 
 def converted(folder, source, **options):

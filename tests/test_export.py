@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from samples import images, labels, write_mnist
 
 import pipeline
 from launch.cli import main
@@ -13,7 +14,6 @@ from pipeline import idx, open_dataset
 from pipeline.errors import DatasetError, InputError, UsageError
 from pipeline.example import encode_examples
 from pipeline.tfrecord import Framed
-from tests.samples import images, labels, write_mnist
 from train import load
 from train.options import TrainOptions
 from train.trainer import train

@@ -1,5 +1,7 @@
 """Metadata of the distribution; versions are pinned in requirements.lock."""
 
+from pathlib import Path
+
 from setuptools import setup
 
 TRAIN = ["tensorflow~=2.21.0", "keras>=3.10", "matplotlib>=3.9"]
@@ -28,7 +30,7 @@ setup(
     name="recordmill",
     version="0.1.0",
     description="IDX arrays to sharded TFRecords on Apache Beam, and on to training",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",

@@ -95,8 +95,8 @@ def worst_mistakes(mistakes: Sequence[Mistake], names: Sequence[str], path: Path
             image = (image - image.min()) / max(1e-9, float(np.ptp(image)))
         axes.imshow(image, cmap="gray")
         axes.set_title(
-            f"no. {mistake.number}: {names[mistake.true]}\n"
-            f"{names[mistake.predicted]} {mistake.confidence:.0%}",
+            f"{names[mistake.true]} (no. {mistake.number})\n"
+            f"taken for {names[mistake.predicted]}, {mistake.confidence:.0%}",
             fontsize=8,
         )
     if not mistakes:

@@ -108,7 +108,8 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
     except BaseException as error:
         with contextlib.suppress(Exception):
             delete([temporary])
-        if isinstance(error, OSError):
+        # Broken gzip in what is read is an OSError, too, but none of the system's.
+        if isinstance(error, OSError) and error.errno is not None:
             raise unwritable(path, error) from error
         raise
 

@@ -57,7 +57,7 @@ def test_a_plan_for_people(recordmill: Command, mnist: Path) -> None:
         "split    train: 45 records in 8 shards of 420 B",
         "note     validation is the end of train in the order of its files",
         "record   70 bytes, every one of the same layout:",
-        "image: bytes, uint8 5x4, 20 bytes at 28",
+        "image: bytes, uint8 5x4, 20 bytes at 29",
     ):
         assert line in out
 

@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, bool, str]] = {
     "repair": ("repair", True, "rebuild what is damaged of a dataset from its source"),
     "check": ("check", False, "look for anomalies and drift in a dataset"),
     "predict": ("predict", False, "classify images with a trained model"),
-    "train": ("train", False, "train a classifier on a dataset"),
+    "train": ("train", True, "train a classifier on a dataset"),
     "run": ("run", True, "convert, verify, then train"),
     "doctor": ("doctor", True, "look whether a runner has what it needs"),
 }

@@ -7,11 +7,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.errors import UsageError
 from train import options as known
 from train.options import DEFAULT_EPOCHS, PRESETS, TrainOptions, from_preset
 
 from .progress import progress
 from .quiet import quiet_stderr
+from .stores import use_object_stores
 
 DEFAULTS = TrainOptions(data="-", model_dir="-")
 
@@ -74,6 +76,7 @@ def add_training_arguments(parser: argparse.ArgumentParser, *, seed: bool = True
 
     group = parser.add_argument_group("how it runs")
     add = group.add_argument
+    add("--stage_to", metavar="DIR", help="copy the dataset to a local disk first, each shard once")
     add("--precision", choices=known.PRECISIONS, help="auto: 16 bits where the GPU is made for it")
     add("--jit", choices=known.SWITCH, help="XLA; auto: on a GPU")
     add("--steps_per_execution", type=int, metavar="N", help="default 1 on a CPU, else up to 20")
@@ -93,10 +96,30 @@ def add_training_arguments(parser: argparse.ArgumentParser, *, seed: bool = True
 
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     """Trains; the backend of Keras is imported here and not before."""
+    use_object_stores(beam_args)
+    args.data = _local(args.data, args.stage_to)
     options = from_preset(args.preset, vars(args))
     train = _import_trainer()
     train(options, progress=None if args.quiet else progress)
     return 0
+
+
+def _local(data: str, stage_to: str | None) -> str:
+    """Where the dataset is on this machine, copied there first when it is to be staged.
+
+    Raises:
+      UsageError: It is in an object store, and no place to stage it is given.
+    """
+    if stage_to is None:
+        if "://" in data:
+            raise UsageError(
+                f"--data {data}: give --stage_to a folder on a local disk with room for it; each "
+                "shard is copied there once, and checked"
+            )
+        return data
+    from pipeline.staging import stage
+
+    return stage(data, stage_to)
 
 
 def _import_trainer() -> Callable[..., Any]:

@@ -22,6 +22,7 @@ _EXPORTS = {
     "convert": "conversion",
     "make_plan": "plan",
     "open_dataset": "dataset",
+    "stage": "staging",
     "to_records": "encode",
 }
 

@@ -31,6 +31,11 @@ def is_local(path: str) -> bool:
 def _filesystems() -> Any:
     from apache_beam.io.filesystems import FileSystems
 
+    if FileSystems._pipeline_options is None:
+        # Beam's S3 insists on options, though all of them have defaults.
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        FileSystems.set_options(PipelineOptions([]))
     return FileSystems
 
 

@@ -106,7 +106,7 @@ def _varint_problem(feature: Feature, data: Rows) -> npt.NDArray[np.bool_]:
     return wrong
 
 
-def _value_problem(feature: Feature, values: npt.NDArray[Any]) -> Any:
+def value_problem(feature: Feature, values: npt.NDArray[Any]) -> Any:
     """Rows whose values are not what their feature allows."""
     flat = values.reshape(len(values), -1)
     if feature.constant is not None:
@@ -145,7 +145,7 @@ def check_values(
             )
     decoded = example.decode_examples(features, layout, rows)
     for feature, slot in zip(features, layout.slots, strict=True):
-        wrong = _value_problem(feature, decoded[feature.name])
+        wrong = value_problem(feature, decoded[feature.name])
         if feature.encoding == "int64_list":
             data = np.ascontiguousarray(rows[:, slot.offset : slot.offset + slot.size_bytes])
             padding = _varint_problem(feature, data)
@@ -338,24 +338,6 @@ def check_records(
             unseen = 0
     seen(unseen)
     return number
-
-
-def compare_stream(stream: IO[bytes], wanted: Iterable[tfrecord.Framed], found: Findings) -> None:
-    """Compares a file with what the source makes of it, up to the first byte that differs."""
-    offset = number = 0
-    for framed in wanted:
-        data = np.frombuffer(tfrecord.read_up_to(stream, len(framed.data)), np.uint8)
-        if not np.array_equal(data, framed.data):
-            size = min(len(data), len(framed.data))
-            unlike = np.flatnonzero(data[:size] != framed.data[:size])
-            place = int(unlike[0]) if len(unlike) else size
-            row = int(np.searchsorted(framed.offsets, place, side="right")) - 1
-            found.add(
-                "not what the source's record at this place makes", number + row, offset + place
-            )
-            return
-        offset += len(framed.data)
-        number += len(framed)
 
 
 class HashingReader:

@@ -19,6 +19,9 @@ from train.options import TrainOptions
 from train.trainer import train
 from train.transform import transformed
 
+# Each case trains and exports a model.
+pytestmark = pytest.mark.slow
+
 # What a server does: TensorFlow alone, none of these packages to be found.
 SERVER = """
 import importlib.util, json, sys

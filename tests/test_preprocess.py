@@ -72,6 +72,7 @@ def test_default_numbers_labels_that_have_gaps(tmp_path):
     assert made["test"][:4]["label"].tolist() == [-1, -1, -1, 0]
 
 
+@pytest.mark.slow
 def test_users_module_is_applied_and_stored(tmp_path):
     source = write_mnist(tmp_path / "raw")
     chosen = module(tmp_path, GOOD)
@@ -160,6 +161,7 @@ def test_bad_module_is_named_with_its_line(tmp_path, name):
         make_plan(PlanOptions(input=str(source), **options))
 
 
+@pytest.mark.slow
 def test_graph_that_fails_on_the_data_is_named_with_its_line(tmp_path):
     source = write_mnist(tmp_path / "raw")
     body = (
@@ -187,6 +189,7 @@ def test_options_that_cannot_be(tmp_path):
         make_plan(PlanOptions(input=str(write_mnist(tmp_path / "raw")), preprocess="nothing.py"))
 
 
+@pytest.mark.slow
 def test_verify_and_repair_apply_the_stored_transform(tmp_path):
     from pipeline.repair import repair_dataset
     from pipeline.verify import verify_dataset
@@ -201,6 +204,7 @@ def test_verify_and_repair_apply_the_stored_transform(tmp_path):
     assert shard.read_bytes() == good
 
 
+@pytest.mark.slow
 def test_bad_records_are_not_analysed(tmp_path):
     source = write_mnist(tmp_path / "raw", train=60)
     images = np.linspace(0, 1, 60 * 20).astype(np.float32).reshape(60, 5, 4)

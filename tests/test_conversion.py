@@ -86,10 +86,7 @@ def test_the_order_is_the_plan_s(dataset: Path) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"compression": "gzip"}], ids=str)
 def test_the_same_plan_gives_the_same_bytes(tmp_path: Path, options: dict[str, Any]) -> None:
-    """Law 2: another day, another folder, the input in gzip or not, and with worker processes.
-
-    Only the manifest tells how the input was stored.
-    """
+    """Law 2: run again, with the input in another folder."""
     raw = write_mnist(tmp_path / "a" / "raw")
     one = convert(raw, tmp_path / "one", num_shards=2, **options)
     shutil.copytree(raw, tmp_path / "b" / "raw")

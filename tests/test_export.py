@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -100,7 +101,7 @@ def test_served_answers_equal_the_trainers_bit_for_bit(tmp_path, kind):
     answered = serve(tmp_path, model, columns["image"], list(Framed.of_rows(rows).messages()))
 
     seen = transformed(dataset) if plan.preprocess else dataset
-    network = tf.keras.models.load_model(model / "model.keras")
+    network = keras.models.load_model(model / "model.keras")
     logits = tf.function(lambda x: network(x, training=False))(
         tf.constant(seen["test"][:]["image"])
     )

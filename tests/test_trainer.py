@@ -42,7 +42,7 @@ def test_learns_and_writes_everything(dataset, tmp_path):
     assert 0 < metrics.input_wait_share < 1
     assert json.loads((folder / "metrics.json").read_text())["accuracy"] == metrics.accuracy
     assert {p.name for p in folder.iterdir()} == {
-        *("model.keras", "metrics.json", "history.json", "logs"),
+        *("model.keras", "saved_model", "metrics.json", "history.json", "logs"),
         *("learning_curves.png", "confusion_matrix.png", "worst_mistakes.png"),
     }
     assert imread(folder / "learning_curves.png").size

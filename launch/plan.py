@@ -8,7 +8,9 @@ import os
 from typing import Any
 
 from pipeline.example import layout_of
-from pipeline.plan import Plan, PlanOptions, estimate_peak_bytes, make_plan
+from pipeline.options import PlanOptions
+from pipeline.plan import Plan, estimate_peak_bytes
+from pipeline.planning import make_plan
 from pipeline.splits import fold_counts
 
 from .sizes import format_size, parse_shards, parse_share, parse_size

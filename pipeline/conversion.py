@@ -19,7 +19,9 @@ from .duplicates import DUPLICATES, FindDuplicates
 from .encode import EncodeExamples, transform_of
 from .errors import InputError, OutputError
 from .manifest import Manifest
-from .plan import Plan, PlanOptions, Shard, make_plan
+from .options import PlanOptions
+from .plan import Plan, Shard
+from .planning import make_plan
 from .read import METRICS, ReadFromIdx, Shards, check_unchanged
 from .source import SourceFile
 from .statistics import MergeStatistics, Statistics, histogram_step

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +19,8 @@ import numpy.typing as npt
 
 from . import idx
 from .errors import UsageError
-from .order import Order
+from .options import Shuffle
+from .order import Order, Permutation, SourceOrder
 from .source import SourceFile
 
 By = Literal["hash", "stratify", "group"]
@@ -151,3 +153,26 @@ class DividedOrder:
     def __call__(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The records at these positions, int64[n]."""
         return _divided(self.base, self.division, self.parts)[0][positions]
+
+
+def make_order(
+    shuffle: Shuffle,
+    seed: int,
+    source: str,
+    count: int,
+    division: Division | None,
+    columns: Mapping[str, tuple[SourceFile, ...]],
+) -> Order | DividedOrder:
+    """Which record of a source split stands at which position.
+
+    Raises:
+      UsageError: The division is by a column that is not there.
+    """
+    base = SourceOrder(count) if shuffle == "none" else Permutation(count, seed, source)
+    if division is None:
+        return base
+    if division.column and division.column not in columns:
+        raise UsageError(
+            f"{division.by} {division.column!r}: is no column; there is {', '.join(columns)}"
+        )
+    return DividedOrder(base, division, columns.get(division.column, ()))

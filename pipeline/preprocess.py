@@ -32,7 +32,8 @@ from . import engine, files, output
 from .encode import set_aside
 from .errors import RecordmillError, UsageError
 from .features import LONGEST_VARINT_BYTES, Feature
-from .plan import DEFAULT_PREPROCESS, Plan, Preprocess
+from .options import DEFAULT_PREPROCESS
+from .plan import Plan, Preprocess
 from .preprocess_default import default_preprocessing_fn
 from .read import Block, Blocks, ReadFromIdx, Shards
 from .rules import Rules

@@ -20,8 +20,10 @@ from apache_beam.metrics import Metrics
 from . import files, idx
 from .division import DividedOrder
 from .errors import InputError, UsageError
+from .options import PlanOptions
 from .order import Order
-from .plan import Plan, PlanOptions, Shard, make_plan
+from .plan import Plan, Shard
+from .planning import make_plan
 from .ragged import RaggedColumn
 from .source import LENGTHS, VALUES, SourceFile, place_of
 

@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from pipeline import engine, files, idx
 from pipeline.encode import encode_block
-from pipeline.plan import Plan, PlanOptions, make_plan
+from pipeline.options import PlanOptions
+from pipeline.plan import Plan
+from pipeline.planning import make_plan
 from pipeline.read import Blocks, split_reader
 from pipeline.write import Receipt, WriteToTFRecord, write_shard
 

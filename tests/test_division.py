@@ -9,7 +9,9 @@ from launch.plan import describe
 from pipeline import idx, open_dataset
 from pipeline.division import Division, choose, hash_numbers
 from pipeline.errors import UsageError
-from pipeline.plan import Plan, PlanOptions, make_plan
+from pipeline.options import PlanOptions
+from pipeline.plan import Plan
+from pipeline.planning import make_plan
 from pipeline.splits import fold_counts, parse_split
 
 

@@ -9,7 +9,8 @@ from launch import follow
 from launch.cli import main
 from launch.estimate import estimate
 from pipeline.errors import OutputError, UsageError
-from pipeline.plan import PlanOptions, make_plan
+from pipeline.options import PlanOptions
+from pipeline.planning import make_plan
 
 
 class Job:

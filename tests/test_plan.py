@@ -13,8 +13,9 @@ from samples import images, labels, planned, write, write_columns, write_mnist
 from pipeline import idx
 from pipeline.errors import InputError, UsageError
 from pipeline.features import FeatureOptions
+from pipeline.options import PlanOptions
 from pipeline.order import Permutation, SourceOrder
-from pipeline.plan import Plan, PlanOptions, Shard, Split, estimate_peak_bytes
+from pipeline.plan import Plan, Shard, Split, estimate_peak_bytes
 
 
 @given(st.integers(0, 500), st.integers(0, 500), st.integers(1, 40))

@@ -11,7 +11,8 @@ from samples import write_mnist
 import pipeline
 from pipeline import idx, open_dataset
 from pipeline.errors import UsageError
-from pipeline.plan import PlanOptions, make_plan
+from pipeline.options import PlanOptions
+from pipeline.planning import make_plan
 
 FIRST_LINES = "import tensorflow as tf\nimport tensorflow_transform as tft\n\n"
 

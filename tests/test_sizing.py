@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import planned
 
-from pipeline import plan as planning
-from pipeline import sizing
+from pipeline import planning, sizing
 from pipeline.errors import InputError, UsageError
 from pipeline.plan import Plan
 

@@ -14,7 +14,8 @@ from launch.cli import main
 from pipeline import idx, output
 from pipeline.accumulate import ColumnStatistics, cut, merge, observe, total
 from pipeline.conversion import run_plan
-from pipeline.plan import PlanOptions, make_plan
+from pipeline.options import PlanOptions
+from pipeline.planning import make_plan
 
 DTYPES = ["uint8", "int8", ">i2", ">i4", ">f4", ">f8"]
 

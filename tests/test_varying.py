@@ -132,7 +132,8 @@ def test_two_conversions_leave_the_same_files(text, tmp_path):
 def test_a_run_that_was_stopped_keeps_shards_whose_index_is_whole(text, tmp_path):
     lists.write_words(tmp_path / "raw")
     options = {"input": str(tmp_path / "raw"), "output": str(tmp_path / "out")}
-    from pipeline.plan import PlanOptions, make_plan
+    from pipeline.options import PlanOptions
+    from pipeline.planning import make_plan
 
     plan = make_plan(PlanOptions(input=options["input"], num_shards={"train": 3, "test": 1}))
     folder = tmp_path / "out" / plan.folder

@@ -15,7 +15,7 @@ import tensorflow as tf
 from pipeline.dataset import Dataset
 from pipeline.errors import DatasetError, UsageError
 from pipeline.features import Feature
-from pipeline.plan import DEFAULT_PREPROCESS
+from pipeline.options import DEFAULT_PREPROCESS
 from pipeline.records import Arrays, Check, Records
 
 TRANSFORM_FN = "transform_fn"

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline import idx
 from pipeline.conversion import Convert
-from pipeline.plan import PlanOptions, make_plan
+from pipeline.options import PlanOptions
+from pipeline.planning import make_plan
 
 pytestmark = pytest.mark.slow
 FILES, SHARDS = 10_000, 100_000

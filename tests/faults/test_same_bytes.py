@@ -9,7 +9,8 @@ from apache_beam.io.filesystem import CompressionTypes
 from pipeline import files
 from pipeline.dataset import open_dataset
 from pipeline.encode import encode_block
-from pipeline.plan import PlanOptions, make_plan
+from pipeline.options import PlanOptions
+from pipeline.planning import make_plan
 from pipeline.read import Blocks, split_reader
 from pipeline.write import WriteToTFRecord, write_shard
 

@@ -14,7 +14,8 @@ from launch.cli import main
 from pipeline import conversion, idx, read, verify
 from pipeline.errors import DatasetError, InputError
 from pipeline.manifest import Manifest, load_manifest, write_json
-from pipeline.plan import PlanOptions, make_plan
+from pipeline.options import PlanOptions
+from pipeline.planning import make_plan
 
 PACKAGES = [Path(pipeline.__file__).parents[1] / name for name in ("pipeline", "launch", "train")]
 # Where code that the user named on the command line is run.

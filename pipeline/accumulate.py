@@ -158,7 +158,7 @@ def observe(
         return ColumnStatistics()
     flat = values.reshape(count, -1)
     result = ColumnStatistics(records=count)
-    finite = flat
+    finite, same = flat, None
     if values.dtype.kind == "f":
         flat = finite = flat.astype(np.float64)
         usual = np.isfinite(flat)
@@ -169,7 +169,12 @@ def observe(
             flat = flat[usual]
         result.sums, result.squares = _wide_sums(finite, cut)
     elif values.dtype.itemsize == 1:
-        result.sums, result.squares = _byte_sums(finite)
+        if flat.shape[1] == 1:
+            return _observe_bytes(flat[:, 0], numbers % histogram_step == 0)
+        sums, record_squares = _byte_sums(flat)
+        result.sums, result.squares = {0: sums}, {0: int(record_squares.sum())}
+        # True of a record of one value, and by chance of few others.
+        same = record_squares == flat[:, 0].astype(np.int64) ** 2 * flat.shape[1]
     else:
         result.sums, result.squares = _wide_sums(finite, _cut_integers)
     result.zeros = flat.size - int(np.count_nonzero(flat))
@@ -179,7 +184,10 @@ def observe(
     chosen = finite if histogram_step == 1 else finite[numbers % histogram_step == 0]
     result.histogram = _histogram(chosen)
     if finite.shape[1] > 1:
-        _find_constant(result, finite, numbers)
+        if same is None:
+            middle = finite.shape[1] // 2
+            same = (finite[:, 0] == finite[:, middle]) & (finite[:, 0] == finite[:, -1])
+        _find_constant(result, finite, numbers, np.flatnonzero(same))
     elif values.dtype.kind in "ui":
         keys, counts = np.unique(flat, return_counts=True)
         if len(keys) <= MAX_DISTINCT:
@@ -187,12 +195,32 @@ def observe(
     return result
 
 
+def _observe_bytes(
+    values: npt.NDArray[Any], in_histogram: npt.NDArray[np.bool_]
+) -> ColumnStatistics:
+    """The statistics of scalars of a byte, all from how often each occurs."""
+    counts = np.bincount(values.view(np.uint8), minlength=256)
+    keys = np.arange(256, dtype=np.uint8).view(values.dtype).astype(np.int64)
+    there = np.sort(keys[counts > 0])
+    return ColumnStatistics(
+        records=len(values),
+        sums={0: np.array([keys @ counts])},
+        squares={0: int(keys**2 @ counts)},
+        zeros=int(counts[0]),
+        low=int(there[0]),
+        high=int(there[-1]),
+        histogram=_histogram(values[in_histogram]),
+        distinct={int(key): int(counts[key & 0xFF]) for key in there},
+    )
+
+
 def _find_constant(
-    result: ColumnStatistics, flat: npt.NDArray[Any], numbers: npt.NDArray[np.int64]
+    result: ColumnStatistics,
+    flat: npt.NDArray[Any],
+    numbers: npt.NDArray[np.int64],
+    maybe: npt.NDArray[np.int64],
 ) -> None:
-    # Two values of each record rule out nearly all of them.
-    middle = flat.shape[1] // 2
-    maybe = np.flatnonzero((flat[:, 0] == flat[:, middle]) & (flat[:, 0] == flat[:, -1]))
+    """Notes which records hold one value throughout, of those that may."""
     if not len(maybe):
         return
     found = maybe[flat[maybe].max(1) == flat[maybe].min(1)]
@@ -206,19 +234,21 @@ def _width(size: int) -> int:
     return next(width for width in range(FLOAT32_ROWS, 0, -1) if size % width == 0)
 
 
-def _byte_sums(flat: npt.NDArray[Any]) -> tuple[Pieces, Pieces]:
-    """Sums by place, and of all squares, of bytes: exact in float32 within `FLOAT32_ROWS`."""
+def _byte_sums(
+    flat: npt.NDArray[Any],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Sums by place, and of the squares of each record, of bytes: exact within `FLOAT32_ROWS`."""
     count, size = flat.shape
-    sums, squares = np.zeros(size, np.int64), 0
+    sums, squares = np.zeros(size, np.int64), np.empty(count, np.int64)
     held = np.empty((min(count, FLOAT32_ROWS), size), np.float32)
     ones = np.ones(len(held), np.float32)
     for start in range(0, count, FLOAT32_ROWS):
         some = held[: min(FLOAT32_ROWS, count - start)]
         some[:] = flat[start : start + FLOAT32_ROWS]
         sums += (ones[: len(some)] @ some).astype(np.int64)
-        parts = some.reshape(-1, _width(size))
-        squares += int(np.einsum("ij,ij->i", parts, parts).sum(dtype=np.float64))
-    return {0: sums}, {0: squares}
+        parts = some.reshape(len(some), -1, _width(size))
+        squares[start : start + len(some)] = np.vecdot(parts, parts).sum(1, dtype=np.float64)
+    return sums, squares
 
 
 def _wide_sums(

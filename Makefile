@@ -2,6 +2,8 @@
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell command -v python$(v) 2>/dev/null)) python3)
 BIN := .venv/bin
 DATA ?= data
+# Bytecode is kept, as by default: without it, each start of TensorFlow and Beam takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install run test bench cluster lock clean backends
 

@@ -15,6 +15,7 @@ from pipeline.errors import RecordmillError, UsageError
 COMMANDS: dict[str, tuple[str, bool, str]] = {
     "fetch": ("fetch", False, "download Fashion-MNIST and its family"),
     "plan": ("plan", False, "show what convert would do, from the headers alone"),
+    "tokens": ("tokens", True, "make IDX files of tokens and a vocabulary from text"),
     "convert": ("convert", True, "write a TFRecord dataset from IDX files, on Apache Beam"),
     "inspect": ("inspect", False, "show what a dataset or any TFRecord file holds"),
     "verify": ("verify", False, "check a dataset or any TFRecord file, byte by byte"),

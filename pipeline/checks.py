@@ -108,7 +108,7 @@ def _varint_problem(feature: Feature, data: Rows) -> npt.NDArray[np.bool_]:
 
 def value_problem(feature: Feature, values: npt.NDArray[Any]) -> Any:
     """Rows whose values are not what their feature allows."""
-    flat = values.reshape(len(values), -1)
+    flat = values.reshape(len(values), feature.size)
     if feature.constant is not None:
         return (flat != feature.constant).any(axis=1)
     if feature.num_classes is None:

@@ -14,6 +14,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.metrics import Metrics
 
 from . import deadletters, duplicates, engine, files, manifest, output, statistics
+from .carry import copy_carried
 from .deadletters import WriteDeadLetters
 from .duplicates import DUPLICATES, FindDuplicates
 from .encode import EncodeExamples, transform_of
@@ -83,6 +84,7 @@ def _publish(
         from .preprocess import transform_files
 
         beside |= transform_files(folder)
+    beside |= copy_carried(plan.carried, folder)
     counters: dict[str, int] = {}
     if found_duplicates is not None:
         names = [split.name for split in plan.splits]

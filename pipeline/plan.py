@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import example, idx, sequence
+from .carry import Carried, carried_from_json
 from .division import DividedOrder, Division, make_order
 from .errors import UsageError
 from .features import Feature, RecordType
@@ -119,6 +120,7 @@ class Plan:
       preprocess: What comes before training; None where nothing does.
       division: How validation was chosen, where the order alone does not.
       folds: Views of train that readers are offered.
+      carried: Files that travel with the dataset.
     """
 
     name: str
@@ -180,6 +182,7 @@ class Plan:
     preprocess: Preprocess | None = None
     division: Division | None = None
     folds: int = 0
+    carried: tuple[Carried, ...] = ()
 
     @property
     def fixed(self) -> bool:
@@ -294,6 +297,11 @@ class Plan:
             del value["division"]
         if not self.folds:
             del value["folds"]
+        if self.carried:
+            for one in value["carried"]:
+                del one["path"]
+        else:
+            del value["carried"]
         if self.preprocess is None:
             del value["preprocess"]
         else:
@@ -345,6 +353,7 @@ class Plan:
             preprocess=preprocess_from_json(value.get("preprocess")),
             division=Division(**value["division"]) if "division" in value else None,
             folds=value.get("folds", 0),
+            carried=carried_from_json(value.get("carried", ())),
         )
 
 

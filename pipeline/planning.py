@@ -156,6 +156,7 @@ def make_plan(options: PlanOptions) -> Plan:
         preprocess=preprocess,
         division=_division(options),
         folds=options.folds,
+        carried=source.carried,
     )
 
 

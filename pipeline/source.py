@@ -3,6 +3,7 @@
     name = "fashion_mnist"            # optional; else the folder's name
     version = "1.0.0"                 # optional
     record_type = "example"           # optional, for lists; else they make a SequenceExample
+    carry = ["vocabulary.txt"]        # optional: files that travel with the dataset as they are
     [features.label]                  # optional: names, num_classes, encoding, dtype, scale
     names = ["T-shirt/top", "Trouser"]
     [splits.train]                    # a file, a glob pattern, or a list of them per column,
@@ -16,6 +17,7 @@ number of records. Only headers are read.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 import re
@@ -28,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from . import files, idx
+from .carry import Carried, find_carried
 from .errors import InputError, UsageError
 from .features import ColumnSpec, FeatureOptions
 
@@ -41,7 +44,7 @@ MNIST_SPLITS = {"train": "train", "t10k": "test", "test": "test"}
 MNIST_COLUMNS = {"images": "image", "labels": "label"}
 NAME = re.compile(r"[A-Za-z0-9_]+")
 VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
-TOML_KEYS = ("name", "version", "description", "record_type", "features", "splits")
+TOML_KEYS = ("name", "version", "description", "record_type", "carry", "features", "splits")
 # Reading a header from an object store takes tens of milliseconds, nearly all of it waiting.
 HEADER_THREADS = 16
 
@@ -86,6 +89,7 @@ class Source:
       options: The feature options of `dataset.toml`.
       record_type: As `dataset.toml` says; "" where it says nothing.
       splits: split -> column -> files.
+      carried: Files that travel with the dataset.
     """
 
     name: str
@@ -94,6 +98,7 @@ class Source:
     options: dict[str, FeatureOptions]
     splits: dict[str, dict[str, tuple[SourceFile, ...]]]
     record_type: str = ""
+    carried: tuple[Carried, ...] = ()
 
     @property
     def columns(self) -> dict[str, ColumnSpec]:
@@ -155,7 +160,8 @@ def find_source(path: str) -> Source:
     return _from_folder(path)
 
 
-def _default_name(folder: str) -> str:
+def default_name(folder: str) -> str:
+    """A dataset's name, from that of its folder."""
     last = os.path.basename(
         os.path.abspath(folder) if files.is_local(folder) else folder.rstrip("/")
     )
@@ -186,7 +192,7 @@ def _from_folder(folder: str) -> Source:
     splits: dict[str, dict[str, list[tuple[str, int]]]] = {}
     for split, column in sorted(found, key=lambda key: (key[0] != "train", key)):
         splits.setdefault(split, {})[column] = found[split, column]
-    return _assemble(_default_name(folder), "1.0.0", "", folder, {}, splits)
+    return _assemble(default_name(folder), "1.0.0", "", folder, {}, splits)
 
 
 def _known_keys(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -288,11 +294,14 @@ def _from_toml(path: str) -> Source:
                 one |= _match_ragged(f"{where}: {column}", folder, column, pattern)
             else:
                 one[column] = _match_inside(f"{where}: {column}", folder, pattern)
-    name = _typed(f"{path}: name", table.get("name", _default_name(folder)), str, "a string")
+    name = _typed(f"{path}: name", table.get("name", default_name(folder)), str, "a string")
     version = _typed(f"{path}: version", table.get("version", "1.0.0"), str, "a string")
     about = _typed(f"{path}: description", table.get("description", ""), str, "a string")
     kind = _typed(f"{path}: record_type", table.get("record_type", ""), str, "a string")
-    return _assemble(name, version, about, folder, options, splits, kind)
+    carry = _typed(f"{path}: carry", table.get("carry", []), list, "a list of file names")
+    source = _assemble(name, version, about, folder, options, splits, kind)
+    carried = find_carried(f"{path}: carry", folder, carry)
+    return dataclasses.replace(source, carried=carried)
 
 
 def _describe(folder: str, path: str, size_bytes: int) -> SourceFile:

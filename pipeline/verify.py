@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from . import checks, files, idx
+from .carry import rebind_carried
 from .checks import Finding, Findings
 from .checks_varying import check_blocks
 from .content import MODULUS, content_sum
@@ -45,6 +46,7 @@ from .varying import load_offsets
 PROCESSES_FROM_BYTES = 1 << 30
 SHARD_NAME = re.compile(r"-\w+\.tfrecord-\d{5,}-of-\d{5,}(\.tmp-.*)?$")
 
+CHANGED = "is not the file that was converted: its SHA-256 differs"
 Seen = Callable[[int], object]
 
 
@@ -279,13 +281,15 @@ def rebind(manifest: Manifest, source: str) -> tuple[Plan, list[Finding]]:
                 f"{part.header.dtype} was converted; give --source the folder that was converted"
             )
         if checks.sha256_of(path) != digests.get(part.name):
-            found.append(Finding(path, "is not the file that was converted: its SHA-256 differs"))
+            found.append(Finding(path, CHANGED))
         parts[part] = replace(part, path=path, size_bytes=size, version=files.version(path))
     sources = {
         split: {column: tuple(parts[p] for p in own) for column, own in columns.items()}
         for split, columns in plan.sources.items()
     }
-    return replace(plan, sources=sources), found
+    carried, changed = rebind_carried(plan.carried, folder)
+    found += [Finding(path, CHANGED) for path in changed]
+    return replace(plan, sources=sources, carried=carried), found
 
 
 def _encode(plan: Plan, folder: str, block: Any) -> Rows | Framed:

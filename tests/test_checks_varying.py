@@ -130,6 +130,18 @@ def test_records_that_fit_their_checksums_are_looked_into(encoded):
     assert checked(plan, forged(framed, size))[1]
 
 
+def test_lists_without_a_single_value_are_right(tmp_path):
+    folder = lists.write_words(tmp_path / "raw")
+    for split, count in (("train", 3), ("test", 1)):
+        samples.write(folder / f"{split}-words.idx", np.zeros(0, np.int32))
+        samples.write(folder / f"{split}-lengths.idx", np.zeros(count, np.int16))
+        samples.write(folder / f"{split}-label.idx", samples.labels(count))
+    plan = samples.planned(folder)
+    ((_, blocks),) = samples.blocks_of(plan, "test")
+    (framed,) = blocks
+    assert checked(plan, framed)[1] == []
+
+
 def test_what_is_missing_or_too_much_is_told(encoded):
     plan, framed = encoded
     short = tfrecord.Framed(framed.data[:-1], framed.offsets)

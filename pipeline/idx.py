@@ -250,6 +250,15 @@ class IdxFile:
         )
         return self._view(data)
 
+    def read_ranges(
+        self, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+    ) -> npt.NDArray[Any]:
+        """All records `[start, start + length)`, one range after the other."""
+        size = self.header.record_bytes
+        offsets = starts * size + self.header.header_bytes
+        opened = files.open_at(self.path, self.version)
+        return self._view(opened.read_ranges(offsets.tolist(), (lengths * size).tolist()))
+
     def gather(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """The records of these numbers, in this order, big-endian."""
         size, first = self.header.record_bytes, self.header.header_bytes

@@ -165,6 +165,8 @@ def read_ranges(
         return column.gather(spread(starts, lengths))
     if not column.local:
         return _read_remote(column, starts, lengths)
+    if len(column.parts) == 1:
+        return column.parts[0].read_ranges(starts, lengths)
     ranges = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
     return np.concatenate([column.read(start, stop) for start, stop in ranges])
 

@@ -218,13 +218,14 @@ def interleave(pieces: list[tuple[Rows, Ints]]) -> Rows:
     Returns:
       All pieces of the first record, then all of the second; may be written to.
     """
-    views: list[Any] = [None] * (len(pieces) * len(pieces[0][1]))
+    parts: list[Any] = [None] * (len(pieces) * len(pieces[0][1]))
     for number, (data, sizes) in enumerate(pieces):
         ends = np.cumsum(sizes)
-        # Slices of a memory view and one join: 0.1 us a piece.
+        # Slices of bytes, though each is a copy: Python's collector follows thousands of views
+        # that live at once, which costs five times as much. One join: 0.1 us a piece.
         slices = map(slice, (ends - sizes).tolist(), ends.tolist())
-        views[number :: len(pieces)] = map(data.data.__getitem__, slices)
-    return np.frombuffer(bytearray().join(views), np.uint8)
+        parts[number :: len(pieces)] = map(data.tobytes().__getitem__, slices)
+    return np.frombuffer(bytearray().join(parts), np.uint8)
 
 
 def encode_records(features: tuple[Feature, ...], columns: Columns, numbers: Ints) -> Framed:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
@@ -56,8 +56,9 @@ def index_lines(offsets: npt.NDArray[np.int64]) -> bytes:
     >>> index_lines(np.array([0, 30, 50]))
     b'0 30\n30 20\n'
     """
-    pairs = zip(offsets[:-1].tolist(), np.diff(offsets).tolist(), strict=True)
-    return "".join(map("%d %d\n".__mod__, pairs)).encode()
+    pairs = np.stack([offsets[:-1], np.diff(offsets)], axis=1)
+    # One format for all pairs: a tuple for each would be an object for Python's collector.
+    return ("%d %d\n" * len(pairs) % tuple(pairs.reshape(-1).tolist())).encode()
 
 
 def parse_index(content: bytes, path: str) -> npt.NDArray[np.int64]:
@@ -144,13 +145,14 @@ def _data_slices(count: int, stride: int) -> tuple[slice, ...]:
     )
 
 
-def message_slices(framed: Framed) -> Sequence[slice]:
-    """Where the message of each record stands in the data."""
+def message_slices(framed: Framed) -> Iterable[slice]:
+    """Where the message of each record stands in the data; to be gone through once."""
     offsets = framed.offsets
     if len(framed) and (np.diff(offsets) == offsets[1]).all():
         return _data_slices(len(framed), int(offsets[1]))
     starts, ends = offsets[:-1] + HEADER_BYTES, offsets[1:] - FOOTER_BYTES
-    return [*map(slice, starts.tolist(), ends.tolist())]
+    # Not a list: Python's collector would follow each slice that is kept.
+    return map(slice, starts.tolist(), ends.tolist())
 
 
 def _masked(crcs: Iterator[int], count: int) -> npt.NDArray[np.uint32]:
@@ -177,8 +179,8 @@ def masked_crcs(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
 
 def message_crcs(framed: Framed) -> npt.NDArray[np.uint32]:
     """The masked CRC32C of the data of each framed record, uint32[n]."""
-    slices = message_slices(framed)
-    return _masked(map(crc32c, map(framed.data.data.__getitem__, slices)), len(slices))
+    views = map(framed.data.data.__getitem__, message_slices(framed))
+    return _masked(map(crc32c, views), len(framed))
 
 
 def stored_crcs(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:

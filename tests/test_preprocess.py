@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+import lists
 import numpy as np
 import pytest
 from samples import write_mnist
@@ -181,6 +182,12 @@ def test_analyser_over_an_empty_split(tmp_path):
             old.unlink()
     with pytest.raises(UsageError, match=r"mine\.py, line \d+: analyses the whole train split"):
         make_plan(PlanOptions(input=str(source), preprocess=module(tmp_path, GOOD)))
+
+
+def test_lists_of_varying_length_are_refused(tmp_path):
+    source = lists.write_words(tmp_path / "raw")
+    with pytest.raises(UsageError, match="preprocess default: knows no lists of varying length"):
+        make_plan(PlanOptions(input=str(source), preprocess="default"))
 
 
 def test_options_that_cannot_be(tmp_path):

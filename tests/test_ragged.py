@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import idx, ragged
+from pipeline.errors import InputError
 from pipeline.ragged import Ragged, RaggedColumn, spread
 
 
@@ -39,6 +40,15 @@ def test_records_are_read_by_number_in_any_order(tmp_path, monkeypatch, resident
         assert found.lengths.tolist() == [len(wanted[n]) for n in numbers]
         for one, n in zip(found, numbers, strict=True):
             assert (one == wanted[n]).all()
+
+
+def test_ranges_of_a_large_file_are_read_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(idx, "RESIDENT_BYTES", 0)
+    values = column(tmp_path, "values", np.arange(200, dtype=np.int32).reshape(100, 2))
+    found = ragged.read_ranges(values, np.array([90, 3, 8]), np.array([2, 0, 1]))
+    assert found.tolist() == [[180, 181], [182, 183], [16, 17]]
+    with pytest.raises(InputError, match="bytes at offset .*, wanted 16: the file is shorter"):
+        ragged.read_ranges(values, np.array([3, 99]), np.array([1, 2]))
 
 
 def test_neighbours_are_read_together_from_a_store(tmp_path, monkeypatch):

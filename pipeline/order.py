@@ -23,6 +23,8 @@ import numpy.typing as npt
 ROUNDS = 6
 # In a smaller domain the halves are too narrow to reach every order about equally often.
 MIN_BITS = 8
+# Smaller windows would be slow, for each has a permutation of its own, and save nothing.
+MIN_WINDOW = 1 << MIN_BITS
 # The finalizer of MurmurHash3 (Appleby, public domain), 32 bits.
 MIX_1, MIX_2 = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)
 
@@ -62,7 +64,14 @@ class Permutation:
 
         Returns:
           int64[n] in `[0, count)`, distinct where the positions are.
+
+        Raises:
+          IndexError: A position is outside; the walk from there might never come back.
         """
+        if len(positions) and not 0 <= positions.min() <= positions.max() < self.count:
+            raise IndexError(
+                f"positions {positions.min()} to {positions.max()}: wanted 0 to {self.count - 1}"
+            )
         bits = max(MIN_BITS, (self.count - 1).bit_length())
         keys = self._keys()
         result = self._encrypt(positions.astype(np.uint64), bits, keys)
@@ -126,7 +135,7 @@ class WindowOrder:
 
     Attributes:
       count: Number of records.
-      window: Records of a window.
+      window: Records of a window; at least `MIN_WINDOW` are mixed.
       seed: Of this order; another epoch takes another.
       run: Records of a run.
     """
@@ -138,11 +147,12 @@ class WindowOrder:
 
     def __call__(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The records at these positions, int64[n]; a bijection of `[0, count)`."""
-        if self.window >= self.count:
+        window = max(self.window, MIN_WINDOW)
+        if window >= self.count:
             return Permutation(self.count, self.seed, "all")(positions)
         # Whole runs fill the front; what is left over at the end is mixed into the last window.
         runs = self.count // self.run
-        per_window = max(1, self.window // self.run) * self.run
+        per_window = max(1, window // self.run) * self.run
         windows = max(1, self.count // per_window)
         owners = np.minimum(positions // per_window, windows - 1)
         inside = np.empty_like(positions)

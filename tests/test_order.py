@@ -130,3 +130,16 @@ def test_a_window_of_all_is_a_uniform_shuffle() -> None:
     assert (
         WindowOrder(500, 100, 3)(positions).tolist() != WindowOrder(500, 100, 4)(positions).tolist()
     )
+
+
+@pytest.mark.parametrize("position", [-1, 10])
+def test_positions_outside_are_refused(position):
+    with pytest.raises(IndexError, match="wanted 0 to 9"):
+        Permutation(10, 0)(np.array([3, position]))
+
+
+def test_a_tiny_window_takes_no_longer():
+    assert (
+        WindowOrder(10_000, 2, 0)(np.arange(10_000)).tolist()
+        == WindowOrder(10_000, 256, 0)(np.arange(10_000)).tolist()
+    )

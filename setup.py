@@ -35,7 +35,12 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=["launch", "pipeline", "train"],
-    entry_points={"console_scripts": ["recordmill = launch.cli:main"]},
+    entry_points={
+        "console_scripts": [
+            "recordmill = launch.cli:main",
+            "recordmill-worker = launch.boot:main",
+        ]
+    },
     # What a worker needs to convert. TensorFlow is not among it.
     install_requires=[
         "apache-beam~=2.77.0",

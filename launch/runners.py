@@ -56,7 +56,7 @@ def _wait_until_finish(result: Any) -> str | None:
 def prepare(args: argparse.Namespace, given: Sequence[str], **paths: str) -> Submission:
     """Beam's flags, after all checks.
 
-    A runner that has no preset, such as PrismRunner, gets its name and the given flags alone.
+    A runner that has no preset, such as PortableRunner, gets its name and the given flags alone.
 
     Args:
       args: The flags of `add_runner_arguments`.

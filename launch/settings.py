@@ -9,10 +9,11 @@ from typing import Any
 
 from pipeline.errors import UsageError
 
-RUNNERS = ("direct", "flink", "spark", "dataflow")
+RUNNERS = ("direct", "prism", "flink", "spark", "dataflow")
 # Options that mean nothing to a runner are refused, not passed over.
 KNOWN: dict[str, tuple[str, ...]] = {
     "direct": (),
+    "prism": ("environment", "image"),
     "flink": ("master", "environment", "image"),
     "spark": ("master", "environment", "image"),
     "dataflow": ("staging", "image", "prime", "no_wait"),
@@ -26,8 +27,9 @@ class Settings:
     Attributes:
       runner: One of RUNNERS.
       master: Address of a Flink or Spark cluster.
-      environment: Where the Python workers of Flink and Spark run: "loopback" in this process's
-        machine, "docker" in containers of `image`, or "pool:HOST:PORT".
+      environment: Where the Python workers of Prism, Flink and Spark run: "loopback" in this
+        process, "process" in processes that the engine starts ("process:PROGRAM" with a boot
+        program of one's own), "docker" in containers of `image`, or "pool:HOST:PORT".
       image: The workers' container image.
       staging: A folder of a bucket for what Dataflow stages.
       prime: Dataflow Prime sizes the workers.
@@ -62,10 +64,10 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     add("--master", metavar="HOST:PORT", help="flink, spark: the cluster")
     add(
         "--environment",
-        metavar="loopback|docker|pool:HOST:PORT",
-        help="flink, spark: where Python runs; default loopback, or docker with --image",
+        metavar="loopback|process|docker|pool:HOST:PORT",
+        help="prism, flink, spark: where Python runs; default loopback, or docker with --image",
     )
-    add("--image", help="flink, spark, dataflow: container image of the workers")
+    add("--image", help="prism, flink, spark, dataflow: container image of the workers")
     add("--staging", metavar="gs://…", help="dataflow: a folder for what is staged")
     add("--prime", action="store_true", help="dataflow: Prime sizes the workers")
     add("--no_wait", action="store_true", help="dataflow: submit and leave")
@@ -74,8 +76,8 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
 def canonical(runner: str) -> str:
     """Our name of a runner, also for Beam's names of those that we know.
 
-    >>> canonical("FlinkRunner"), canonical("Direct"), canonical("PrismRunner")
-    ('flink', 'direct', 'PrismRunner')
+    >>> canonical("FlinkRunner"), canonical("Direct"), canonical("PortableRunner")
+    ('flink', 'direct', 'PortableRunner')
     """
     short = runner.lower().removesuffix("runner")
     if short == "fnapi":

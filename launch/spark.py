@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import jars
-from .checks import Check, check_java, check_packages, check_reachable
-from .portable import environment_args, environment_checks
+from .checks import Check
+from .portable import job_server_args, job_server_checks
 from .settings import Settings
 
 VERSION = "3"
 PORT = 7077
+JAVA = (8, 17)
 INSIDE = "local"
 
 
@@ -30,27 +29,12 @@ def master_url(master: str | None) -> str:
 
 def beam_args(settings: Settings, given: Sequence[str]) -> list[str]:
     """Beam's flags; what was given stands last, and wins."""
-    chosen = [
-        "--runner=SparkRunner",
-        f"--spark_version={VERSION}",
-        f"--spark_master_url={master_url(settings.master)}",
-        *environment_args(settings),
-    ]
-    jar = jars.jar_path(f"spark-{VERSION}")
-    if os.path.exists(jar):
-        chosen.append(f"--spark_job_server_jar={jar}")
-    return [*chosen, *given]
+    master = f"--spark_master_url={master_url(settings.master)}"
+    return [*job_server_args(settings, "spark", VERSION, master), *given]
 
 
 def checks(settings: Settings, options: Mapping[str, Any]) -> list[Check]:
     """Java, the job server, our packages, the cluster."""
-    found = [
-        check_packages(),
-        check_java(8, 17),
-        jars.check_jar(f"spark-{VERSION}", options["spark_job_server_jar"]),
-    ]
     url = master_url(settings.master)
-    if url.startswith("spark://"):
-        remedy = "start it, such as with: python -m launch.cluster spark up"
-        found.append(check_reachable("spark", url, PORT, remedy))
-    return found + environment_checks(settings)
+    address = (url, PORT) if url.startswith("spark://") else None
+    return job_server_checks(settings, options, "spark", JAVA, address)

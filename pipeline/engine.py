@@ -32,6 +32,8 @@ RAISED = re.compile(
 )
 # What the system said, outside of what our own hands write: in Beam's file systems, say.
 SYSTEM = re.compile(r"\[Errno \d+\] (.*?)(?: \[while running|\n|$)")
+# Prism gives up when a worker's process ends: killed, or out of memory.
+LOST = re.compile(r"SDK worker disconnected: [^,\n]*")
 STAGE = re.compile(r" \[while running '[^']*'\]$")
 
 
@@ -134,11 +136,13 @@ def translate(error: BaseException) -> BaseException:
     found = RAISED.findall(str(error))
     if not found:
         system = SYSTEM.findall(str(error))
-        if not system:
+        lost = LOST.findall(str(error))
+        if not system and not lost:
             return error
-        return errors.OutputError(
-            f"{system[-1]}; mend that and start the same command again: what is finished is kept"
+        what = (
+            f"{system[-1]}; mend that and" if system else f"the engine lost a worker ({lost[-1]});"
         )
+        return errors.OutputError(f"{what} start the same command again: what is finished is kept")
     name, message = found[-1]
     kind: type[BaseException] = getattr(errors, name, errors.RecordmillError)
     return kind(message.strip())

@@ -86,6 +86,13 @@ def test_errors_that_come_back_as_text(last: str, kind: type[Exception], message
     assert (type(found), str(found)) == (kind, message)
 
 
+def test_a_worker_that_died() -> None:
+    told = "bundle failed:SDK worker disconnected: worker[job-1], 3 active, error: context canceled"
+    error = engine.translate(RuntimeError(told))
+    assert isinstance(error, OutputError)
+    assert "lost a worker (SDK worker disconnected: worker[job-1]); start the same" in str(error)
+
+
 def test_text_without_an_error_of_ours() -> None:
     error = RuntimeError("worker lost")
     assert engine.translate(error) is error

@@ -1,12 +1,14 @@
 """Each launcher's plain options as Beam's, and what it looks up beforehand."""
 
 import argparse
+import json
 import os
 import stat
 
 import pytest
+from apache_beam.portability.api import beam_provision_api_pb2
 
-from launch import checks, jars, runners
+from launch import boot, checks, jars, portable, prism, runners
 from launch.cli import main
 from launch.settings import Settings, beam_options
 from pipeline.errors import UsageError
@@ -61,16 +63,67 @@ def test_environments():
     )
 
 
+@pytest.mark.parametrize("runner", ["prism", "flink", "spark"])
+def test_environment_process(runner):
+    found = options(runner=runner, environment="process:/opt/boot it")
+    assert found["environment_type"] == "PROCESS"
+    assert json.loads(found["environment_config"]) == {"command": "/opt/boot it"}
+    found = options(runner=runner, environment="process")
+    assert json.loads(found["environment_config"]) == {"command": portable.boot_path()}
+
+
+def test_boot_program_that_is_missing():
+    with pytest.raises(UsageError, match=r"boot program: no /nowhere; install recordmill again"):
+        prepared(runner="flink", environment="process:/nowhere")
+
+
+def test_prism_options(monkeypatch):
+    monkeypatch.setenv("GOBIN", "/go")
+    found = options(runner="prism")
+    assert found["runner"] == "PrismRunner"
+    assert found["prism_location"] == "/go/prism"
+    assert found["environment_type"] == "LOOPBACK"
+    assert options(["--prism_location=/mine"], runner="prism")["prism_location"] == "/mine"
+
+
+def test_prism_missing(monkeypatch, tmp_path):
+    monkeypatch.setenv("GOPATH", str(tmp_path))
+    monkeypatch.delenv("GOBIN", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match=r"prism: no .*install Go, .*run: go install .*@v2"):
+        prepared(runner="PrismRunner")
+    (tmp_path / "go").touch(mode=0o755)
+    assert prism.check_program(prism.prism_path()).remedy.startswith("run: go install")
+    assert "file that exists" in prism.check_program("/nowhere/prism").remedy
+    assert prism.check_program("https://example.com/prism.zip").ok
+
+
+def test_what_a_worker_is_told():
+    info = beam_provision_api_pb2.ProvisionInfo(runner_capabilities=["a", "b"])
+    info.control_endpoint.url = "there:1"
+    info.pipeline_options["x"] = "y"
+    found = boot.worker_environment(
+        "w", info, {"control_endpoint": "here:2", "logging_endpoint": "log:3", "id": "w"}
+    )
+    assert found["WORKER_ID"] == "w"
+    assert json.loads(found["PIPELINE_OPTIONS"]) == {"x": "y"}
+    assert found["RUNNER_CAPABILITIES"] == "a b"
+    assert "there:1" in found["CONTROL_API_SERVICE_DESCRIPTOR"]
+    assert "log:3" in found["LOGGING_API_SERVICE_DESCRIPTOR"]
+    assert "STATUS_API_SERVICE_DESCRIPTOR" not in found
+
+
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
+        ({"runner": "flink", "environment": "process:"}, "'process:': wanted loopback, process"),
         ({"runner": "flink", "environment": "docker"}, "give --image one that has recordmill"),
-        ({"runner": "flink", "environment": "moon"}, "'moon': wanted loopback, docker or pool"),
+        ({"runner": "flink", "environment": "moon"}, "'moon': wanted loopback, process"),
         ({"runner": "spark", "environment": "loopback", "image": "a"}, "goes with --environment d"),
         ({"runner": "dataflow", "staging": "/tmp/here"}, "wanted a folder of a bucket"),
         ({"runner": "direct", "master": "a"}, "--master means nothing to the direct runner"),
         ({"runner": "flink", "no_wait": True}, "only to dataflow"),
-        ({"runner": "ray"}, "'ray': wanted direct, flink, spark, dataflow"),
+        ({"runner": "ray"}, "'ray': wanted direct, prism, flink, spark, dataflow"),
     ],
 )
 def test_refused(settings, match):
@@ -109,7 +162,8 @@ def prepared(given=(), paths=(), **flags):
 
 
 def test_a_runner_without_preset_passes_through():
-    assert prepared(["--x=1"], runner="PrismRunner").beam_args == ["--runner=PrismRunner", "--x=1"]
+    wanted = ["--runner=PortableRunner", "--x=1"]
+    assert prepared(["--x=1"], runner="PortableRunner").beam_args == wanted
 
 
 def test_dataflow_names_all_that_is_missing():
@@ -203,7 +257,7 @@ def test_doctor_of_all_runners(capsys):
     code = main(["doctor", "--no_auth", "--project=p"])
     told = capsys.readouterr().out
     assert code == 1
-    for line in ("direct\n", "flink\n", "spark\n", "dataflow\n", "ok      project: p"):
+    for line in ("direct\n", "prism\n", "flink\n", "spark\n", "dataflow\n", "ok      project: p"):
         assert line in told
     assert "MISSING region: not given\n          give --region" in told
 

@@ -1,40 +1,15 @@
 """Conversion on a real Flink and a real Spark: same bytes, also when a worker is killed."""
 
-import contextlib
 import os
-import signal
-import threading
-import time
 
 import psutil
 import pytest
-from idx_input import write_input
+from engine_runs import SHARDS, Killer, convert, shards
 
 from launch import cluster, jars, runners, settings
-from pipeline import conversion, files, output
 from pipeline.errors import UsageError
 
-RECORDS = 300_000
-SHARDS = 24
-
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_input(str(tmp_path_factory.mktemp("raw")), RECORDS)
-
-
-@pytest.fixture(scope="module")
-def wanted(source, tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("memory"))
-    return convert(source, folder, ["--direct_running_mode=in_memory"]).manifest
-
-
-def convert(source, folder, beam_args):
-    return conversion.convert(
-        input=source, name="idx", output=folder, num_shards=SHARDS, beam_args=beam_args
-    )
 
 
 @pytest.fixture(params=["flink", "spark"])
@@ -72,11 +47,9 @@ def test_cluster_comes_up_with_two_workers_and_goes_down(engine):
 
 
 def test_same_bytes_as_in_memory(engine, job_server, source, wanted, tmp_path, closing):
-    started = time.monotonic()
-    found = convert(source, str(tmp_path / "out"), beam_args(engine)).manifest
+    found, line = convert(source, str(tmp_path / "out"), beam_args(engine))
     assert found.digest == wanted.digest
-    records, seconds = found.counters["records"], time.monotonic() - started
-    closing(f"{engine.name}: {records:,} records in {seconds:.0f} s, digest {found.digest}")
+    closing(f"{engine.name}: {line}")
 
 
 def executors(pid):
@@ -86,42 +59,14 @@ def executors(pid):
 
 
 def test_worker_killed_in_mid_conversion(engine, job_server, source, wanted, tmp_path, closing):
-    killed = threading.Event()
+    def again():
+        if engine.name == "flink":
+            engine.start_worker(1)
 
-    @contextlib.contextmanager
-    def killing(plan, folder):
-        def watch():
-            while output.count_receipts(folder) < 2:
-                time.sleep(0.02)
-            for process in executors(engine.pids()["worker-1"]):
-                os.kill(process.pid, signal.SIGKILL)
-            killed.set()
-            if engine.name == "flink":
-                engine.start_worker(1)
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        yield
-        thread.join()
-
-    found = conversion.convert(
-        input=source,
-        name="idx",
-        output=str(tmp_path / "out"),
-        num_shards=SHARDS,
-        beam_args=beam_args(engine),
-        watch=killing,
-    )
-    assert killed.is_set()
-    assert found.manifest.digest == wanted.digest
-    names = [path for path, _ in files.match(os.path.join(found.folder, "*tfrecord*"))]
-    assert len(names) == 2 * SHARDS
-    closing(f"{engine.name}: a worker killed, recovered, digest {found.manifest.digest}")
-
-
-def test_job_api_of_the_portable_runner(source, wanted, tmp_path, closing):
-    """What Flink and Spark are sent, run by Beam's own job server in Python."""
-    flags = ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK"]
-    found = convert(source, str(tmp_path), flags).manifest
+    killer = Killer(lambda: [p.pid for p in executors(engine.pids()["worker-1"])], again)
+    out = str(tmp_path / "out")
+    found, line = convert(source, out, beam_args(engine), watch=killer.watch)
+    assert killer.killed
     assert found.digest == wanted.digest
-    closing(f"portable: {found.counters['records']:,} records, digest {found.digest}")
+    assert len(shards(os.path.join(out, "idx", "1.0.0"))) == 2 * SHARDS
+    closing(f"{engine.name}: a worker killed, recovered: {line}")

@@ -11,20 +11,25 @@ from collections.abc import Sequence
 
 from pipeline.errors import RecordmillError, UsageError
 
-# verb: module, whether Beam's flags pass through, one line of help
-COMMANDS: dict[str, tuple[str, bool, str]] = {
-    "fetch": ("fetch", False, "download Fashion-MNIST and its family"),
-    "plan": ("plan", False, "show what convert would do, from the headers alone"),
-    "tokens": ("tokens", True, "make IDX files of tokens and a vocabulary from text"),
-    "convert": ("convert", True, "write a TFRecord dataset from IDX files, on Apache Beam"),
-    "inspect": ("inspect", False, "show what a dataset or any TFRecord file holds"),
-    "verify": ("verify", False, "check a dataset or any TFRecord file, byte by byte"),
-    "repair": ("repair", True, "rebuild what is damaged of a dataset from its source"),
-    "check": ("check", False, "look for anomalies and drift in a dataset"),
-    "predict": ("predict", False, "classify images with a trained model"),
-    "train": ("train", True, "train a classifier on a dataset"),
-    "run": ("run", True, "convert, verify, then train"),
-    "doctor": ("doctor", True, "look whether a runner has what it needs"),
+from .stores import STORE_FLAGS, use_object_stores
+
+# Which of Beam's flags pass through a command: none, those of its object stores, all.
+NONE, STORES, ALL = "", "object stores", "PipelineOptions"
+# verb: module, which of Beam's flags pass through, one line of help
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "fetch": ("fetch", NONE, "download Fashion-MNIST and its family"),
+    "plan": ("plan", STORES, "show what convert would do, from the headers alone"),
+    "tokens": ("tokens", ALL, "make IDX files of tokens and a vocabulary from text"),
+    "convert": ("convert", ALL, "write a TFRecord dataset from IDX files, on Apache Beam"),
+    "inspect": ("inspect", STORES, "show what a dataset or any TFRecord file holds"),
+    "verify": ("verify", STORES, "check a dataset or any TFRecord file, byte by byte"),
+    "repair": ("repair", ALL, "rebuild what is damaged of a dataset from its source"),
+    "check": ("check", STORES, "look for anomalies and drift in a dataset"),
+    "report": ("report", STORES, "write a page about a dataset, and a model trained on it"),
+    "predict": ("predict", NONE, "classify images with a trained model"),
+    "train": ("train", STORES, "train a classifier on a dataset"),
+    "run": ("run", ALL, "convert, verify, then train"),
+    "doctor": ("doctor", ALL, "look whether a runner has what it needs"),
 }
 
 
@@ -73,7 +78,7 @@ def _flag(argument: str) -> str:
     return argument.partition("=")[0]
 
 
-def _check_unknown(verb: str, parser: argparse.ArgumentParser, rest: list[str], beam: bool) -> None:
+def _check_unknown(verb: str, parser: argparse.ArgumentParser, rest: list[str], beam: str) -> None:
     """Checks what argparse left over: all of it must be Beam's.
 
     Raises:
@@ -83,7 +88,7 @@ def _check_unknown(verb: str, parser: argparse.ArgumentParser, rest: list[str], 
         return
     known = {flag for flag in parser._option_string_actions if flag.startswith("--")}
     if beam:
-        known |= _beam_flags()
+        known |= {flag for flag in _beam_flags() if beam == ALL or flag.startswith(STORE_FLAGS)}
     for argument in rest:
         if argument.startswith("--") and _flag(argument) not in known:
             near = difflib.get_close_matches(_flag(argument), known, 1)
@@ -113,12 +118,13 @@ def _run(argv: list[str]) -> int:
     parser = _Parser(
         prog=f"recordmill {verb}",
         description=text[0].upper() + text[1:] + ".",
-        epilog="Flags of Apache Beam's PipelineOptions pass through." if beam else None,
+        epilog=f"Flags of Apache Beam's {beam} pass through." if beam else None,
         allow_abbrev=False,
     )
     module.add_arguments(parser)
     args, rest = parser.parse_known_args([_snake(argument) for argument in arguments])
     _check_unknown(verb, parser, rest, beam)
+    use_object_stores(rest)
     code: int = module.run(args, rest)
     return code
 

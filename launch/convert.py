@@ -15,7 +15,6 @@ from .plan import add_plan_arguments, describe, plan_from_args
 from .progress import progress
 from .settings import add_runner_arguments
 from .sizes import format_size
-from .stores import use_object_stores
 
 if TYPE_CHECKING:
     from pipeline.conversion import Conversion
@@ -167,7 +166,6 @@ def _print_summary(converted: Conversion, seconds: float) -> None:
 
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     """Plans and converts."""
-    use_object_stores(beam_args)
     plan = plan_from_args(args)
     if args.dry_run:
         print(describe(plan))

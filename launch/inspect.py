@@ -9,13 +9,13 @@ from typing import Any
 from pipeline.dataset import Dataset, find_dataset, open_dataset
 from pipeline.errors import DatasetError, UsageError
 from pipeline.files import exists, join, match
-from pipeline.inspection import FileSummary, first_records, image_feature, show, summarize
+from pipeline.inspection import FileSummary, first_records, show, summarize
 from pipeline.manifest import MANIFEST
 
+from .grid import draw_grid
 from .sizes import format_size
 
 LISTS = {"bytes": "bytes_list", "int64_list": "int64_list", "float_list": "float_list"}
-GRID_COLUMNS, GRID_IMAGES = 10, 50
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -148,31 +148,14 @@ def _draw(dataset: Dataset | None, split: str | None, target: str) -> None:
     Raises:
       UsageError: There is no dataset, or no feature that is a picture.
     """
-    feature = image_feature(dataset.features) if dataset else None
-    if dataset is None or feature is None:
+    split = split or next(iter(dataset.splits), "") if dataset else ""
+    count = draw_grid(dataset, split, target) if dataset else 0
+    if not count:
         raise UsageError(
             "--image_grid: needs a dataset of recordmill with a feature of rank 2, or of rank 3 "
-            "with 1, 3 or 4 channels"
+            "with 1, 3 or 4 channels, and records in its split"
         )
-    from matplotlib.figure import Figure
-
-    split = split or next(iter(dataset.splits))
-    records = next(dataset.blocks(split, 0, GRID_IMAGES))
-    images = records[feature.name]
-    classes = next((f for f in dataset.features if f.num_classes and not f.shape), None)
-    rows = -(-len(images) // GRID_COLUMNS)
-    figure = Figure(figsize=(GRID_COLUMNS * 1.2, rows * 1.4), layout="constrained")
-    for index, (axes, image) in enumerate(
-        zip(figure.subplots(rows, GRID_COLUMNS, squeeze=False).flat, images, strict=False)
-    ):
-        axes.imshow(image, cmap="gray")
-        if classes:
-            label = int(records[classes.name][index])
-            axes.set_title(classes.names[label] if classes.names else label, fontsize=7)
-    for axes in figure.axes:
-        axes.axis("off")
-    figure.savefig(target, dpi=110)
-    print(f"{target}: the first {len(images)} images of {split}")
+    print(f"{target}: the first {count} images of {split}")
 
 
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:

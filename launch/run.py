@@ -8,7 +8,6 @@ from . import train, trainers, verify
 from .convert import add_conversion_arguments, convert_plan
 from .follow import LetGo
 from .plan import add_plan_arguments, plan_from_args
-from .stores import use_object_stores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     """A conversion that fails, or that left anything damaged, never starts a training."""
     trainers.check(args)
-    use_object_stores(beam_args)
     try:
         converted = convert_plan(args, plan_from_args(args), beam_args)
     except LetGo as told:

@@ -13,7 +13,6 @@ from train.options import DEFAULT_EPOCHS, PRESETS, TrainOptions, from_preset
 
 from .progress import progress
 from .quiet import quiet_stderr
-from .stores import use_object_stores
 
 DEFAULTS = TrainOptions(data="-", model_dir="-")
 
@@ -96,7 +95,6 @@ def add_training_arguments(parser: argparse.ArgumentParser, *, seed: bool = True
 
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     """Trains; the backend of Keras is imported here and not before."""
-    use_object_stores(beam_args)
     args.data = _local(args.data, args.stage_to)
     options = from_preset(args.preset, vars(args))
     train = _import_trainer()

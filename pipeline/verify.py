@@ -323,8 +323,9 @@ def source_blocks(plan: Plan, folder: str) -> Iterator[Callable[[Shard], Any]]:
         yield blocks
 
 
-def _executor(num_bytes: int, workers: int) -> Executor:
-    if num_bytes < PROCESSES_FROM_BYTES or workers == 1:
+def _executor(folder: str, num_bytes: int, workers: int) -> Executor:
+    # A store's flags are this process's; and there, waiting takes the time.
+    if num_bytes < PROCESSES_FROM_BYTES or workers == 1 or not files.is_local(folder):
         return ThreadPoolExecutor(workers)
     # Not fork: the caller may have threads, such as a progress bar's.
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
@@ -344,7 +345,7 @@ def check_shards_content(
     num_bytes = sum(entry.num_bytes for _, entry in shards)
     check = functools.partial(_check_shard, folder, manifest.plan, deep=deep)
     results: dict[int, Checked] = {}
-    with _executor(num_bytes, workers or os.cpu_count() or 1) as pool:
+    with _executor(folder, num_bytes, workers or os.cpu_count() or 1) as pool:
         pending = {
             pool.submit(check, entry=entry, wanted=blocks(shard) if blocks else None): number
             for number, (shard, entry) in enumerate(shards)

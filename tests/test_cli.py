@@ -27,8 +27,8 @@ def test_each_command_has_help(verb: str, capsys: pytest.CaptureFixture[str]) ->
     assert ended.value.code == 0
     out = capsys.readouterr().out
     assert out.startswith(f"usage: recordmill {verb} ")
-    passes = "Flags of Apache Beam's PipelineOptions pass through." in out
-    assert passes == cli.COMMANDS[verb][1]
+    beam = cli.COMMANDS[verb][1]
+    assert (f"Flags of Apache Beam's {beam} pass through." in out) == bool(beam)
 
 
 @pytest.mark.parametrize("verb", sorted(cli.COMMANDS))

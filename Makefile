@@ -21,6 +21,7 @@ install: .venv/.installed
 run: install
 	$(BIN)/recordmill fetch fashion-mnist --to $(DATA)/raw/fashion-mnist
 	$(BIN)/recordmill run --input $(DATA)/raw/fashion-mnist --output $(DATA)/tfrecord --model_dir $(DATA)/model
+	$(BIN)/recordmill report $(DATA)/tfrecord --model_dir $(DATA)/model --to $(DATA)/report.html
 
 test: install
 	$(BIN)/ruff format --check .

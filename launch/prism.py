@@ -31,7 +31,10 @@ def beam_args(settings: Settings, given: Sequence[str]) -> list[str]:
     """Beam's flags; what was given stands last, and wins."""
     # Always named: without it Beam downloads a program at every run.
     location = f"--prism_location={prism_path()}"
-    return ["--runner=PrismRunner", location, *environment_args(settings), *given]
+    # A server for each job: of one that had run others, 3 of some 14 jobs got no worker within
+    # Prism's minute; why was not found.
+    alone = "--experiments=disable_prism_server_singleton"
+    return ["--runner=PrismRunner", location, alone, *environment_args(settings), *given]
 
 
 def check_program(path: str) -> Check:

@@ -70,13 +70,11 @@ def test_worker_killed_in_mid_conversion(source, wanted, tmp_path, closing):
     closing(f"prism: a worker killed, refused; again, {kept} of {2 * SHARDS} shards kept: {line}")
 
 
-@pytest.mark.parametrize("materialize", ["raw", "transformed"])
-def test_preprocessing(materialize, tmp_path, closing):
+def test_preprocessing(tmp_path, closing):
     """tensorflow-transform's analysis, and its graph in the workers."""
     source = write_input(str(tmp_path / "raw"), 5_000)
-    more = {"preprocess": "default", "materialize": materialize}
+    more = {"preprocess": "default", "materialize": "transformed"}
     memory, _ = convert(source, str(tmp_path / "a"), ["--direct_running_mode=in_memory"], **more)
     found, line = convert(source, str(tmp_path / "b"), beam_args("process"), **more)
     assert found.digest == memory.digest
-    assert found.files == memory.files
-    closing(f"prism, preprocessed ({materialize}): {line}")
+    closing(f"prism, preprocessed: {line}")

@@ -33,7 +33,7 @@ RAISED = re.compile(
 # What the system said, outside of what our own hands write: in Beam's file systems, say.
 SYSTEM = re.compile(r"\[Errno \d+\] (.*?)(?: \[while running|\n|$)")
 # Prism gives up when a worker's process ends: killed, or out of memory.
-LOST = re.compile(r"SDK worker disconnected: [^,\n]*")
+LOST = re.compile(r"SDK worker disconnected: [^,\n]*|worker stopped before receive")
 STAGE = re.compile(r" \[while running '[^']*'\]$")
 
 

@@ -86,11 +86,20 @@ def test_errors_that_come_back_as_text(last: str, kind: type[Exception], message
     assert (type(found), str(found)) == (kind, message)
 
 
-def test_a_worker_that_died() -> None:
-    told = "bundle failed:SDK worker disconnected: worker[job-1], 3 active, error: context canceled"
+@pytest.mark.parametrize(
+    ("told", "cause"),
+    [
+        (
+            "bundle failed:SDK worker disconnected: worker[job-1], 3 active, error: canceled",
+            "SDK worker disconnected: worker[job-1]",
+        ),
+        ("split[i] error from SDK: worker stopped before receive", "worker stopped before receive"),
+    ],
+)
+def test_a_worker_that_died(told: str, cause: str) -> None:
     error = engine.translate(RuntimeError(told))
     assert isinstance(error, OutputError)
-    assert "lost a worker (SDK worker disconnected: worker[job-1]); start the same" in str(error)
+    assert f"the engine lost a worker ({cause}); start the same" in str(error)
 
 
 def test_text_without_an_error_of_ours() -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from .progress import progress
 from .quiet import quiet_stderr
-from .stores import use_object_stores
 
 if TYPE_CHECKING:
     from pipeline.tokens import Tokens
@@ -127,7 +126,6 @@ def _print_summary(made: Tokens, seconds: float) -> None:
 
 def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     """Counts, writes and tells."""
-    use_object_stores(beam_args)
     # TensorFlow's start-up notices would stand between the user and the first line of ours.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     options = _options(args)

@@ -30,6 +30,11 @@ MAX_DISTINCT = 1000
 MAX_NAMED = 10
 PIECE_BITS = 24
 WIDE_VALUES = 1 << 14
+# Integers within so many of one another, tokens say, are counted one by one. The squares of values
+# up to the limit, times as many as are counted at once, fit int64: 2**(2 * 20 + 22).
+COUNTED_SPAN = 1 << 18
+COUNTED_LIMIT = 1 << 20
+COUNTED_VALUES = 1 << 22
 
 Pieces = dict[int, Any]
 
@@ -141,7 +146,10 @@ def total(pieces: Pieces) -> Fraction:
 
 
 def observe(
-    values: npt.NDArray[Any], numbers: npt.NDArray[np.int64], histogram_step: int
+    values: npt.NDArray[Any],
+    numbers: npt.NDArray[np.int64],
+    histogram_step: int,
+    lengths: npt.NDArray[np.int64] | None = None,
 ) -> ColumnStatistics:
     """The statistics of a block of a column.
 
@@ -149,6 +157,8 @@ def observe(
       values: `[n, *record_shape]` of integers or floats, of either byte order.
       numbers: int64[n], the numbers of the records, by which those for the histogram are chosen.
       histogram_step: The records whose number is a multiple of it take part in the histogram.
+      lengths: Of lists, how many steps, one after the other in `values`, each number stands for;
+        each step counts as a record. None stands for ones.
 
     >>> observe(np.array([[3, 4], [0, 0]], np.uint8), np.arange(2), 1).sums[0].tolist()
     [3, 4]
@@ -156,7 +166,14 @@ def observe(
     count = len(values)
     if not count:
         return ColumnStatistics()
+    in_histogram = numbers % histogram_step == 0
+    if lengths is not None:
+        in_histogram = np.repeat(in_histogram, lengths)
     flat = values.reshape(count, -1)
+    if flat.shape[1] == 1 and values.dtype.kind in "ui" and values.dtype.itemsize > 1:
+        counted = _observe_counted(flat[:, 0], in_histogram)
+        if counted is not None:
+            return counted
     result = ColumnStatistics(records=count)
     finite, same = flat, None
     if values.dtype.kind == "f":
@@ -170,7 +187,7 @@ def observe(
         result.sums, result.squares = _wide_sums(finite, cut)
     elif values.dtype.itemsize == 1:
         if flat.shape[1] == 1:
-            return _observe_bytes(flat[:, 0], numbers % histogram_step == 0)
+            return _observe_bytes(flat[:, 0], in_histogram)
         sums, record_squares = _byte_sums(flat)
         result.sums, result.squares = {0: sums}, {0: int(record_squares.sum())}
         # True of a record of one value, and by chance of few others.
@@ -181,13 +198,13 @@ def observe(
     if flat.size:
         kind = float if values.dtype.kind == "f" else int
         result.low, result.high = kind(flat.min()), kind(flat.max())
-    chosen = finite if histogram_step == 1 else finite[numbers % histogram_step == 0]
-    result.histogram = _histogram(chosen)
+    result.histogram = _histogram(finite if histogram_step == 1 else finite[in_histogram])
     if finite.shape[1] > 1:
         if same is None:
             middle = finite.shape[1] // 2
             same = (finite[:, 0] == finite[:, middle]) & (finite[:, 0] == finite[:, -1])
-        _find_constant(result, finite, numbers, np.flatnonzero(same))
+        each = numbers if lengths is None else np.repeat(numbers, lengths)
+        _find_constant(result, finite, each, np.flatnonzero(same))
     elif values.dtype.kind in "ui":
         keys, counts = np.unique(flat, return_counts=True)
         if len(keys) <= MAX_DISTINCT:
@@ -211,6 +228,34 @@ def _observe_bytes(
         high=int(there[-1]),
         histogram=_histogram(values[in_histogram]),
         distinct={int(key): int(counts[key & 0xFF]) for key in there},
+    )
+
+
+def _observe_counted(
+    values: npt.NDArray[Any], in_histogram: npt.NDArray[np.bool_]
+) -> ColumnStatistics | None:
+    """The same for wider integers that are near one another; None where they are not."""
+    if len(values) > COUNTED_VALUES:
+        return None
+    low, high = int(values.min()), int(values.max())
+    if max(-low, high) > COUNTED_LIMIT or high - low >= min(COUNTED_SPAN, len(values)):
+        return None
+    places = values.astype(np.int64) - low
+    every = np.bincount(places)
+    there = np.flatnonzero(every)
+    keys, counts = there + low, every[there]
+    chosen = keys.astype(np.float32), np.bincount(places[in_histogram], minlength=len(every))[there]
+    return ColumnStatistics(
+        records=len(values),
+        sums={0: np.array([keys @ counts])},
+        squares={0: int(keys**2 @ counts)},
+        zeros=int(counts[keys == 0].sum()),
+        low=low,
+        high=high,
+        histogram=_histogram(*chosen),
+        distinct=dict(zip(keys.tolist(), counts.tolist(), strict=True))
+        if len(keys) <= MAX_DISTINCT
+        else None,
     )
 
 
@@ -318,10 +363,13 @@ def _scaled(values: npt.NDArray[np.float64], e: int) -> npt.NDArray[np.float64]:
     return values * 2.0**e if -1000 < e < 1000 else np.ldexp(values, e)
 
 
-def _histogram(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _histogram(
+    values: npt.NDArray[Any], counts: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.int64]:
+    """How many values there are by bin; with `counts`, each so many times (below 2**53)."""
     flat = np.ascontiguousarray(values).reshape(-1)
     if flat.dtype.itemsize == 1:
         return np.bincount(flat.view(np.uint8), minlength=256)
     with np.errstate(over="ignore"):
         bits = flat.astype(np.float32).view(np.uint32) >> np.uint32(FLOAT_BIN_SHIFT)
-    return np.bincount(bits, minlength=1 << (32 - FLOAT_BIN_SHIFT))
+    return np.bincount(bits, counts, 1 << (32 - FLOAT_BIN_SHIFT)).astype(np.int64)

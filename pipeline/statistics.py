@@ -63,16 +63,15 @@ def observe_block(
     result = {}
     for feature in features:
         if feature.column is not None:
-            values, counted = columns[feature.column], numbers
+            values, lengths = columns[feature.column], None
             if feature.sequence:
-                # Of a sequence, each step counts as a record.
                 lists = values if isinstance(values, Ragged) else Ragged.of_dense(values)
-                values, counted = lists.values, np.repeat(numbers, lists.lengths)
+                values, lengths = lists.values, lists.lengths
             stored = np.dtype(feature.dtype)
             if stored.kind in "ui" and feature.encoding == "bytes" and stored != values.dtype:
                 # Such a cast may change a value; what is stored counts.
                 values = values.astype(stored)
-            result[feature.name] = observe(values, counted, step)
+            result[feature.name] = observe(values, numbers, step, lengths)
     return result
 
 

@@ -11,7 +11,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 import pipeline
 from launch.cli import main
-from pipeline import idx, output
+from pipeline import accumulate, idx, output
 from pipeline.accumulate import ColumnStatistics, cut, merge, observe, total
 from pipeline.conversion import run_plan
 from pipeline.options import PlanOptions
@@ -197,3 +197,20 @@ def test_statistics_off_leaves_none(tmp_path, capsys):
     arguments = ["convert", "--input", source, "--output", str(tmp_path), "--statistics", "off"]
     assert main([*arguments, "--quiet"]) == 0
     assert not list((tmp_path / "raw/1.0.0").glob("stats*"))
+
+
+@pytest.mark.parametrize(("dtype", "low"), [(">i4", -300), (">i2", 0), (">u4", 5)])
+def test_integers_near_one_another_are_counted_as_any_others_are_seen(dtype, low, monkeypatch):
+    random = np.random.default_rng(0)
+    lengths = random.integers(0, 60, 200)
+    values = random.integers(low, low + 2000, lengths.sum()).astype(dtype)
+    counted = observe(values, np.arange(200), 3, lengths)
+    assert list(counted.sums) == [0]
+    monkeypatch.setattr(accumulate, "COUNTED_VALUES", 0)
+    seen = observe(values, np.repeat(np.arange(200), lengths), 3)
+    for one in (counted, seen):
+        one.sums = total({e: part[0] for e, part in one.sums.items()})
+        one.squares = total(one.squares)
+    assert counted.histogram.tolist() == seen.histogram.tolist()
+    counted.histogram = seen.histogram = None
+    assert counted == seen

@@ -43,6 +43,8 @@ TRANSFORM_FN, METADATA = "transform_fn", "transformed_metadata"
 # Vector instructions round like scalar ones for + - * /, but not for every function: with whole
 # vectors alone, a record's values don't depend on its place in a block.
 PAD_RECORDS = 16
+# Raw bytes of a batch of the analysis: of less, what TensorFlow and TFT pay for each batch shows.
+ANALYSIS_BYTES = 4 << 20
 PreprocessingFn = Callable[[dict[str, Any]], dict[str, Any]]
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -294,7 +296,8 @@ def _loaded(folder: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
 def _batches(
     features: tuple[Feature, ...], rules: Rules, element: tuple[Any, Blocks[Block]]
 ) -> Iterator[pa.RecordBatch]:
-    for block in element[1]:
+    record_bytes = sum(feature.value_bytes for feature in features)
+    for block in element[1].every(max(1, ANALYSIS_BYTES // max(1, record_bytes))):
         yield record_batch(features, set_aside(features, rules, block)[0])
 
 

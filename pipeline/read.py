@@ -84,6 +84,14 @@ class Blocks(Generic[T]):
         read = functools.partial(_then, self._read, function)
         return Blocks(self._range.start, self._range.stop, self._range.step, read)
 
+    def every(self, step: int) -> Blocks[T]:
+        """The same positions, `step` at a time.
+
+        >>> list(Blocks(0, 5, 2, range).every(4))
+        [range(0, 4), range(4, 5)]
+        """
+        return Blocks(self._range.start, self._range.stop, step, self._read)
+
 
 def _then(read: Callable[[int, int], T], function: Callable[[T], U], start: int, stop: int) -> U:
     return function(read(start, stop))

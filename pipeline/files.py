@@ -99,6 +99,14 @@ def unwritable(path: str, error: OSError) -> OutputError:
     )
 
 
+def unreadable(path: str, error: OSError) -> InputError:
+    """What the system says of a file that cannot be read, and what to do."""
+    return InputError(
+        f"{path}: cannot be read: {error.strerror or error}; mend that and start the same command "
+        "again: what is finished is kept"
+    )
+
+
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[IO[bytes]]:
     """Opens a temporary neighbour of `path` that takes its name when the block ends well.
@@ -209,15 +217,18 @@ class _LocalFile:
         self._descriptor = self._stream.fileno()
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
-        data = os.pread(self._descriptor, size_bytes, offset)
-        if len(data) == size_bytes:
-            return data
-        # One pread returns at most 2 GiB; only then, or at the end of the file, is it short.
-        parts = [data]
-        while data and sum(map(len, parts)) < size_bytes:
-            done = sum(map(len, parts))
-            data = os.pread(self._descriptor, size_bytes - done, offset + done)
-            parts.append(data)
+        try:
+            data = os.pread(self._descriptor, size_bytes, offset)
+            if len(data) == size_bytes:
+                return data
+            # One pread returns at most 2 GiB; only then, or at the end of the file, is it short.
+            parts = [data]
+            while data and sum(map(len, parts)) < size_bytes:
+                done = sum(map(len, parts))
+                data = os.pread(self._descriptor, size_bytes - done, offset + done)
+                parts.append(data)
+        except OSError as error:
+            raise unreadable(self.path, error) from error
         data = b"".join(parts)
         if len(data) < size_bytes:
             raise _short(self.path, offset, len(data), size_bytes)
@@ -237,8 +248,11 @@ class _RemoteFile:
         self._stream = open_read(path)
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
-        self._stream.seek(offset)
-        data = self._stream.read(size_bytes)
+        try:
+            self._stream.seek(offset)
+            data = self._stream.read(size_bytes)
+        except OSError as error:
+            raise unreadable(self.path, error) from error
         if len(data) < size_bytes:
             raise _short(self.path, offset, len(data), size_bytes)
         return data

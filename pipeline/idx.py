@@ -180,19 +180,30 @@ def inflating(
         raise error_class(f"{path}: broken gzip: {error}; the file is damaged") from error
 
 
+def _inflated(path: str) -> Iterator[bytes]:
+    """What a file in gzip holds, some at a time; an error is told as one of this file."""
+    with files.open_read(path) as stream, inflating(stream, path) as inflated:
+        while True:
+            try:
+                chunk = inflated.read(INFLATE_CHUNK_BYTES)
+            except OSError as error:
+                if error.errno is None:
+                    raise
+                raise files.unreadable(path, error) from error
+            if not chunk:
+                return
+            yield chunk
+
+
 def inflate(path: str, target: str, header: IdxHeader) -> None:
     """Writes what a file in gzip holds to another file, and no more than its header promises.
 
     Raises:
-      InputError: The gzip is broken, or does not hold the promised number of bytes.
+      InputError: The gzip is broken or unreadable, or does not hold the promised number of bytes.
     """
     done = 0
-    with (
-        files.open_read(path) as stream,
-        inflating(stream, path) as inflated,
-        files.replacing(target) as output,
-    ):
-        while chunk := inflated.read(INFLATE_CHUNK_BYTES):
+    with files.replacing(target) as output:
+        for chunk in _inflated(path):
             done += len(chunk)
             if done > header.file_bytes:
                 raise InputError(

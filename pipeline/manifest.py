@@ -90,8 +90,16 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as JSON values."""
+        value: dict[str, Any] = json.loads(self.to_bytes())
+        return value
+
+    def to_bytes(self) -> bytes:
+        """The content of its file."""
+        return _signed(self._content())
+
+    def _content(self) -> dict[str, Any]:
         plan = self.plan
-        value = {
+        return {
             "format": MANIFEST_FORMAT,
             "name": plan.name,
             "version": plan.version,
@@ -113,7 +121,6 @@ class Manifest:
             "files": self.files,
             "plan": plan.to_json(),
         }
-        return {**value, "checksum": _checksum(value)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], path: str) -> Manifest:
@@ -134,7 +141,7 @@ class Manifest:
                 versions=dict(value["versions"]),
                 files=dict(value["files"]),
             )
-            manifest.to_json()
+            manifest._content()
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DatasetError(
                 f"{path}: not a manifest of recordmill ({error!r}); repair the dataset, or convert "
@@ -177,8 +184,16 @@ def _text(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _checksum(value: Any) -> str:
-    return hashlib.sha256(_text(value)).hexdigest()
+def _signed(value: dict[str, Any]) -> bytes:
+    """JSON whose last key is the SHA-256 of the same without it.
+
+    >>> list(json.loads(_signed({"a": 1})))
+    ['a', 'checksum']
+    """
+    # Encoding is what takes long of a manifest of thousands of files, so it happens once.
+    text = _text(value)
+    checksum = hashlib.sha256(text).hexdigest()
+    return text.removesuffix(b"\n}\n") + f',\n "checksum": "{checksum}"\n}}\n'.encode()
 
 
 def write_json(path: str, value: Any) -> None:
@@ -224,11 +239,11 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
         )
     # Written again, it must come out as it stands there: no byte of it is without meaning. This
     # comes before anything in it is believed.
-    checksum = value.pop("checksum", None)
-    if checksum != _checksum(value) or _text({**value, "checksum": checksum}) != content:
+    value.pop("checksum", None)
+    if _signed(value) != content:
         raise _changed(path)
     manifest = Manifest.from_json(value, path)
-    if _text(manifest.to_json()) != content:
+    if manifest.to_bytes() != content:
         raise _changed(path)
     return manifest
 
@@ -343,12 +358,13 @@ def metadata_files(manifest: Manifest) -> dict[str, bytes]:
         "dataset_info.json": _text(info),
         "features.json": _text(schema.features_json(plan.features)),
         **{name: text.encode() for name, text in texts.items()},
-        MANIFEST_COPY: _text(manifest.to_json()),
+        MANIFEST_COPY: manifest.to_bytes(),
     }
 
 
 def publish(folder: str, manifest: Manifest) -> None:
     """Writes the metadata of a dataset, the manifest last."""
-    for name, content in metadata_files(manifest).items():
+    made = metadata_files(manifest)
+    for name, content in made.items():
         files.write_bytes(files.join(folder, name), content)
-    write_json(files.join(folder, MANIFEST), manifest.to_json())
+    files.write_bytes(files.join(folder, MANIFEST), made[MANIFEST_COPY])

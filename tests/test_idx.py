@@ -1,8 +1,12 @@
+import contextlib
+import errno
 import gzip
 import io
 import math
+import os
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -244,3 +248,30 @@ def test_a_file_that_was_cut_during_the_run(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(InputError, match=r"484 bytes at offset 16, wanted 1000: .*is shorter than"):
         file.gather(np.arange(50))
+
+
+def _broken(*_: object) -> bytes:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_source_that_cannot_be_read_is_told_by_its_own_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.idx"
+    path.write_bytes(idx.encode_header("uint8", (3,)) + b"abc")
+    file = IdxFile(str(path), IdxHeader("uint8", (3,)))
+    monkeypatch.setattr(os, "pread", _broken)
+    with pytest.raises(InputError, match=r"a.idx: cannot be read: Input/output error; mend that"):
+        file.read(0, 3)
+
+
+def test_a_source_in_gzip_that_cannot_be_read_is_told_by_its_own_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, target = tmp_path / "a.gz", tmp_path / "inflated"
+    path.write_bytes(gzip.compress(bytes(100)))
+    broken = SimpleNamespace(read=_broken)
+    monkeypatch.setattr(idx, "inflating", lambda *_: contextlib.nullcontext(broken))
+    with pytest.raises(InputError, match=r"a.gz: cannot be read: Input/output error"):
+        idx.inflate(str(path), str(target), IdxHeader("uint8", (300, 5, 4)))
+    assert not list(tmp_path.glob("inflated*"))

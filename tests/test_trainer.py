@@ -48,6 +48,7 @@ def test_learns_and_writes_everything(dataset, tmp_path):
     assert imread(folder / "learning_curves.png").size
     assert "training article" in lines[0]
     assert "6x5, 3 classes" in lines[0]
+    assert lines[-1].endswith("worst_mistakes.png, saved_model/")
 
     saved = keras.models.load_model(folder / "model.keras")
     values, labels = images(60, 9)

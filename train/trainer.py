@@ -317,6 +317,7 @@ class _Run:
             if missed:
                 raise DatasetError(missed)
             files = sorted(path.name for path in self.folder.iterdir() if path.is_file())
+            files += ["saved_model/"] if (self.folder / "saved_model").is_dir() else []
             self.log(f"wrote {self.folder}/: {', '.join(files)}")
         return metrics
 
